@@ -1,0 +1,3 @@
+"""Data-pipeline security for Apache Airflow."""
+
+__version__ = "0.1.0"
