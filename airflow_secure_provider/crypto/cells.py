@@ -1,0 +1,143 @@
+"""The format of one protected cell, as bytes and as text. ``docs/formats/cells.md`` is the specification.
+
+::
+
+    token      01 | key version (4 bytes, big endian) | synthetic IV (16) | ciphertext (as long as the value)
+    encrypted  02 | key version (4 bytes, big endian) | nonce (16) | synthetic IV (16) | ciphertext
+
+The text form is standard base64 with padding (RFC 4648 section 4), so that PostgreSQL's
+``decode(cell, 'base64')`` reads it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FormatError
+from .ragged import BLOCK, Bytes, Index, Ragged, Words, windows, words
+
+TOKEN = 1
+ENCRYPTED = 2
+
+HEADER = struct.Struct(
+    ">"  # big endian
+    "B"  # format: TOKEN or ENCRYPTED
+    "I"  # key version
+)
+
+
+def overhead(kind: int) -> int:
+    """How many bytes a cell is longer than its value: 21 for a token, 37 for an encrypted cell."""
+    return HEADER.size + BLOCK * (2 if kind == ENCRYPTED else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Room for the cells of a column: the rows, and within each its ciphertext."""
+
+    rows: Ragged
+    ciphertext: Ragged
+    kind: int
+
+    @classmethod
+    def room(cls, kind: int, lengths: Index) -> Cells:
+        extra = overhead(kind)
+        rows = Ragged.packed(lengths + extra)
+        return cls(rows, Ragged(rows.data, rows.starts + extra, lengths), kind)
+
+    def fill(self, key_version: int, tags: Words, nonces: Words | None) -> None:
+        """Write header, nonce and tag of every cell; to be called after the ciphertexts are written."""
+        rows, view = self.rows, windows(self.rows.data)
+        if nonces is not None:
+            view[rows.starts + HEADER.size] = nonces.view("V16")
+        view[rows.starts + (overhead(self.kind) - BLOCK)] = tags.view("V16")
+        for offset, byte in enumerate(HEADER.pack(self.kind, key_version)):
+            rows.data[rows.starts + offset] = byte
+
+
+def key_versions(kind: int, cells: Ragged) -> NDArray[np.uint32]:
+    """The key version that each cell names, after checking that every row is a cell of this kind.
+
+    :raises FormatError: with the number of rows that are too short or have another format.
+    """
+    short = int(np.count_nonzero(cells.lengths < overhead(kind)))
+    if short:
+        raise FormatError(f"{short} of {len(cells)} values are too short to be protected cells")
+    head = windows(cells.data)[cells.starts].view(np.uint8).reshape(-1, BLOCK)
+    other = int(np.count_nonzero(head[:, 0] != kind))
+    if other:
+        name = {TOKEN: "tokens", ENCRYPTED: "encrypted cells"}[kind]
+        raise FormatError(f"{other} of {len(cells)} values are not {name} of this package")
+    return np.ascontiguousarray(head[:, 1 : HEADER.size]).view(">u4").astype(np.uint32).reshape(-1)
+
+
+def parts(kind: int, cells: Ragged) -> tuple[Words | None, Words, Ragged]:
+    """Nonces (or ``None``), tags and ciphertexts of cells that :func:`key_versions` has checked."""
+    view, extra = windows(cells.data), overhead(kind)
+    nonces = words(view[cells.starts + HEADER.size]) if kind == ENCRYPTED else None
+    tags = words(view[cells.starts + (extra - BLOCK)])
+    return nonces, tags, Ragged(cells.data, cells.starts + extra, cells.lengths - extra)
+
+
+# --- base64, three bytes to four characters, through 12-bit tables -----------------------------------------
+
+_ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", dtype=np.uint8)
+_TWO_CHARACTERS: NDArray[np.uint16] = (
+    np.stack([np.repeat(_ALPHABET, 64), np.tile(_ALPHABET, 64)], axis=1).reshape(-1).view(np.uint16)
+)
+_NOT_BASE64 = 0xFFFF
+_TWELVE_BITS = np.full(65536, _NOT_BASE64, dtype=np.uint16)
+_TWELVE_BITS[_TWO_CHARACTERS] = np.arange(4096, dtype=np.uint16)
+_EQUALS = ord("=")
+
+
+def to_text(cells: Ragged) -> Ragged:
+    """Standard base64 with padding of every row."""
+    groups = (cells.lengths + 2) // 3
+    padded = Ragged.packed(groups * 3)
+    cells.copy_to(Ragged(padded.data, padded.starts, cells.lengths))
+    missing = groups * 3 - cells.lengths
+    ends = padded.starts + cells.lengths
+    for count in (1, 2):  # copying left rubbish in the one or two bytes behind a row
+        padded.data[(ends + (count - 1))[missing >= count]] = 0
+    size = int(groups.sum())
+    triple = padded.data[: size * 3].reshape(-1, 3).astype(np.uint16)
+    text = Ragged.packed(groups * 4)
+    pairs = text.data[: size * 4].view(np.uint16).reshape(-1, 2)
+    pairs[:, 0] = _TWO_CHARACTERS[(triple[:, 0] << 4) | (triple[:, 1] >> 4)]
+    pairs[:, 1] = _TWO_CHARACTERS[((triple[:, 1] & 15) << 8) | triple[:, 2]]
+    text_ends = text.starts + text.lengths
+    for count in (1, 2):
+        text.data[(text_ends - count)[missing >= count]] = _EQUALS
+    return text
+
+
+def from_text(text: Ragged) -> Ragged:
+    """The inverse of :func:`to_text`, as packed rows.
+
+    :raises FormatError: with the number of rows whose length is no multiple of four; or saying that some character
+        is outside the alphabet.
+    """
+    odd = int(np.count_nonzero(text.lengths % 4))
+    if odd:
+        raise FormatError(f"{odd} of {len(text)} values are not base64 text of a cell")
+    packed = text.repacked()
+    ends = packed.starts + packed.lengths
+    padding = ((packed.data[ends - 1] == _EQUALS) & (packed.lengths > 0)).astype(np.int64)
+    padding += (padding == 1) & (packed.data[ends - 2] == _EQUALS)
+    for count in (1, 2):
+        packed.data[(ends - count)[padding >= count]] = _ALPHABET[0]
+    size = int(packed.lengths.sum())
+    twelve = _TWELVE_BITS[packed.data[:size].view(np.uint16)].reshape(-1, 2)
+    if (twelve == _NOT_BASE64).any():
+        raise FormatError(f"some of {len(text)} values are not base64 text of a cell")
+    out = Ragged.packed(packed.lengths // 4 * 3)
+    triple: Bytes = out.data[: size // 4 * 3].reshape(-1, 3)
+    triple[:, 0] = twelve[:, 0] >> 4
+    triple[:, 1] = ((twelve[:, 0] & 15) << 4) | (twelve[:, 1] >> 8)
+    triple[:, 2] = twelve[:, 1] & 255
+    return Ragged(out.data, out.starts, out.lengths - padding).repacked()

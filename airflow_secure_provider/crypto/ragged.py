@@ -1,0 +1,111 @@
+"""Many byte strings of different lengths in one buffer, and 16-byte windows onto them.
+
+A column of strings is one flat buffer plus a start and a length for each row, as in Arrow. All work on it goes by
+*block position*: block 0 of every row, then block 1 of every row that has one. A window is 16 bytes at any offset,
+read and written through a ``V16`` view with a stride of one byte, so that one NumPy call gathers or scatters a block
+of thousands of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 16
+SLACK = 32
+"""Bytes behind the last row, so that a window of its last partial block stays inside the buffer."""
+
+Bytes = NDArray[np.uint8]
+Words = NDArray[np.uint64]
+Index = NDArray[np.int64]
+
+# MASK[r] keeps the first r bytes of a block; PAD[r] is the 10* padding of RFC 4493 behind r bytes.
+_mask_bytes = np.tril(np.full((BLOCK + 1, BLOCK), 0xFF, dtype=np.uint8), -1)
+_pad_bytes = np.zeros((BLOCK + 1, BLOCK), dtype=np.uint8)
+_pad_bytes[np.arange(BLOCK), np.arange(BLOCK)] = 0x80
+MASK: NDArray[np.void] = _mask_bytes.reshape(-1).view("V16")
+PAD: NDArray[np.void] = _pad_bytes.reshape(-1).view("V16")
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Rows of bytes.
+
+    :param data: uint8, at least ``SLACK`` bytes longer than the end of the last row.
+    :param starts: int64 (n,), ascending; rows do not overlap.
+    :param lengths: int64 (n,), in bytes.
+    """
+
+    data: Bytes
+    starts: Index
+    lengths: Index
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @classmethod
+    def packed(cls, lengths: Index) -> Ragged:
+        """Zeroed room for rows of these lengths, one behind the other."""
+        ends = np.cumsum(lengths, dtype=np.int64)
+        total = int(ends[-1]) if len(ends) else 0
+        return cls(np.zeros(total + SLACK, dtype=np.uint8), ends - lengths, lengths)
+
+    @classmethod
+    def of(cls, values: list[bytes]) -> Ragged:
+        """From Python values: for tests and single cells, not for columns."""
+        rows = cls.packed(np.array([len(value) for value in values], dtype=np.int64))
+        joined = b"".join(values)
+        rows.data[: len(joined)] = np.frombuffer(joined, dtype=np.uint8)
+        return rows
+
+    def tolist(self) -> list[bytes]:
+        raw = self.data.tobytes()
+        return [raw[s : s + n] for s, n in zip(self.starts.tolist(), self.lengths.tolist(), strict=True)]
+
+    def select(self, rows: NDArray[Any]) -> Ragged:
+        """Some of the rows, on the same buffer."""
+        return Ragged(self.data, self.starts[rows], self.lengths[rows])
+
+    def blocks(self) -> Index:
+        """How many 16-byte blocks each row takes, the last perhaps partial; 0 for an empty row."""
+        return (self.lengths + (BLOCK - 1)) // BLOCK
+
+    def copy_to(self, target: Ragged) -> None:
+        """Copy every row into *target*, whose rows have the same lengths."""
+        source, sink = windows(self.data), windows(target.data)
+        for plane, rows in planes(self.blocks()):
+            sink[target.starts[rows] + BLOCK * plane] = source[self.starts[rows] + BLOCK * plane]
+
+    def repacked(self) -> Ragged:
+        """The same rows with no gaps between them, as an Arrow array needs them."""
+        packed = Ragged.packed(self.lengths)
+        self.copy_to(packed)
+        return packed
+
+
+def windows(data: Bytes) -> NDArray[np.void]:
+    """Every 16-byte window of a buffer, by its offset. Writing through it writes the buffer."""
+    return np.ndarray(shape=(len(data) - (BLOCK - 1),), dtype="V16", buffer=data, strides=(1,))
+
+
+def words(blocks: NDArray[np.void]) -> Words:
+    """The same blocks as pairs of 64-bit words, for XOR."""
+    return blocks.view(np.uint64)
+
+
+def planes(blocks: Index) -> Iterator[tuple[int, Index]]:
+    """Yield (block position, rows that have it), last position first and rows ascending.
+
+    The order matters to writers. A row's last window reaches up to 15 bytes beyond its end, into the first 15 bytes of
+    the rows behind it. Those bytes belong to block 0 of these rows, and block 0 is written last and in row order, so
+    every byte ends up with its owner's value.
+    """
+    if not len(blocks):
+        return
+    for plane in range(int(blocks.max()) - 1, 0, -1):
+        yield plane, np.flatnonzero(blocks > plane)
+    yield 0, np.flatnonzero(blocks > 0)

@@ -1,0 +1,76 @@
+"""From where a keyset lies to an unwrapped keyset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from ..crypto.keyset import Keyset, KeysetDocument, Wrapper, unwrap
+from ..errors import ConfigurationError
+from .aws_kms import AwsKmsKeyring
+from .local import open_key_file
+
+
+@dataclass(frozen=True, slots=True)
+class KeysetUri:
+    """Path, ``file://`` or ``s3://bucket/key`` of a keyset document, with optional pins.
+
+    ``…?id=customers&min_version=3`` refuses another keyset and a rolled-back document.
+    """
+
+    location: str
+    id: str | None
+    min_version: int
+
+    @classmethod
+    def parse(cls, uri: str) -> KeysetUri:
+        """:raises ConfigurationError: for another scheme or an unknown or malformed pin."""
+        split = urlsplit(uri)
+        if split.scheme not in ("", "file", "s3"):
+            raise ConfigurationError(
+                f"keyset {uri!r}: scheme {split.scheme!r}, expected a path, file:// or s3://"
+            )
+        pins = parse_qs(split.query, keep_blank_values=True)
+        unknown = sorted(set(pins) - {"id", "min_version"})
+        if unknown:
+            raise ConfigurationError(
+                f"keyset {uri!r}: unknown option {unknown[0]!r}, expected id or min_version"
+            )
+        version = pins.get("min_version", ["1"])[-1]
+        if not version.isdecimal() or int(version) < 1:
+            raise ConfigurationError(f"keyset {uri!r}: min_version is {version!r}, expected a number from 1")
+        location = f"s3://{split.netloc}{split.path}" if split.scheme == "s3" else split.path
+        return cls(location, pins.get("id", [None])[-1], int(version))
+
+
+def open_keyset(uri: str, read: Callable[[str], bytes], kms_client: Callable[[str], Any]) -> Keyset:
+    """Read, unwrap and authenticate a keyset.
+
+    :param read: gives the document at a location (a path or an ``s3://`` URI).
+    :param kms_client: gives a boto3 KMS client for a key ARN.
+    """
+    parsed = KeysetUri.parse(uri)
+    document = KeysetDocument.from_json(read(parsed.location), parsed.location)
+    wrapper = wrapper_for(document, parsed.location, kms_client)
+    return unwrap(document, wrapper, keyset_id=parsed.id, min_version=parsed.min_version)
+
+
+def wrapper_for(document: KeysetDocument, location: str, kms_client: Callable[[str], Any]) -> Wrapper:
+    """The keyring that a document names. A local key lies beside its keyset as ``NAME.key``."""
+    if document.provider == "aws-kms":
+        return AwsKmsKeyring(document.key_id, kms_client(document.key_id))
+    if document.provider == "local":
+        if location.startswith("s3://"):
+            raise ConfigurationError(
+                f"keyset {location} is wrapped by a local key file; keep both in one local folder"
+            )
+        return open_key_file(local_key_path(Path(location)))
+    raise ConfigurationError(f"keyset {location}: provider {document.provider!r}, expected aws-kms or local")
+
+
+def local_key_path(keyset: Path) -> Path:
+    """Where the local wrapping key of a keyset file lies."""
+    return keyset.with_suffix(".key")

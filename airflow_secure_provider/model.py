@@ -1,0 +1,238 @@
+"""What travels between the layers: small frozen values, none of which can hold a cell, a key or a credential."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Classification(StrEnum):
+    """How sensitive a column is. Each class requires at least all that the one before it does."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    CONFIDENTIAL = "confidential"
+    RESTRICTED = "restricted"
+
+    @property
+    def rank(self) -> int:
+        return list(Classification).index(self)
+
+
+class Evidence(StrEnum):
+    """How an encryption fact is known."""
+
+    OBSERVED = "observed"
+    DECLARED = "declared"
+    UNKNOWN = "unknown"
+
+
+class Protection(StrEnum):
+    """What is done to a column."""
+
+    NONE = "none"
+    ENCRYPT = "encrypt"
+    TOKENIZE = "tokenize"
+    REDACT = "redact"
+    GENERALIZE = "generalize"
+    NULLIFY = "nullify"
+    DROP = "drop"
+
+    @property
+    def reversible(self) -> bool:
+        return self in (Protection.ENCRYPT, Protection.TOKENIZE)
+
+    @property
+    def algorithm(self) -> str | None:
+        return {
+            Protection.ENCRYPT: "AES-SIV-256 (RFC 5297), 128-bit nonce per cell",
+            Protection.TOKENIZE: "AES-SIV-256 (RFC 5297), deterministic",
+        }.get(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRule:
+    """What one column is and what happens to it.
+
+    :param logical_type: the ODCS logical type the values are checked and converted by.
+    :param domain: where equal values get equal tokens; ``None`` where nothing is keyed.
+    :param scope: the author's stable name that binds an encrypted cell to its column.
+    :param parameters: of the protection, already checked.
+    """
+
+    name: str
+    classification: Classification
+    protection: Protection
+    logical_type: str = "string"
+    required: bool = False
+    domain: str | None = None
+    scope: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ContractRef:
+    """Which contract was applied. ``digest`` is the SHA-256 of its canonical form, in hex."""
+
+    id: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class AtRest:
+    """How a store keeps the bytes.
+
+    :param scheme: client-side, SSE-KMS, DSSE-KMS, SSE-S3, SSE-C, volume, none or unknown.
+    """
+
+    scheme: str = "unknown"
+    algorithm: str | None = None
+    key_provider: str | None = None
+    key_id: str | None = None
+    evidence: Evidence = Evidence.UNKNOWN
+    note: str | None = None
+
+    @property
+    def encrypted(self) -> bool:
+        return self.scheme not in ("none", "unknown") and self.evidence is not Evidence.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class InTransit:
+    """How the bytes travelled between this process and the store."""
+
+    protocol: str | None = None  # "TLSv1.3", or "none" for plaintext
+    cipher: str | None = None
+    peer_verified: bool | None = None
+    mutual: bool | None = None
+    evidence: Evidence = Evidence.UNKNOWN
+
+    @property
+    def encrypted(self) -> bool:
+        return self.protocol not in (None, "none") and self.evidence is Evidence.OBSERVED
+
+    @property
+    def verified(self) -> bool:
+        return self.encrypted and self.peer_verified is True
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnStatus:
+    """How one column stands in one dataset."""
+
+    name: str
+    classification: Classification | None
+    protection: Protection
+    type: str | None = None
+    algorithm: str | None = None
+    reversible: bool | None = None
+    domain: str | None = None
+    scope: str | None = None
+    keyset_id: str | None = None
+    key_version: int | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRef:
+    """A dataset by its OpenLineage name.
+
+    :param uri: the Airflow asset URI of the same dataset.
+    :param version: the store's own version of it (an S3 VersionId), where it has one.
+    """
+
+    namespace: str
+    name: str
+    uri: str
+    version: str | None = None
+
+
+class Status(StrEnum):
+    """The one-word summary of a dataset's protection in one hop."""
+
+    PROTECTED = "protected"
+    PARTIAL = "partial"
+    EXPOSED = "exposed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetStatus:
+    """One end of a hop: the dataset, and how it is encrypted, with the evidence."""
+
+    dataset: DatasetRef
+    at_rest: AtRest
+    in_transit: InTransit
+    columns: tuple[ColumnStatus, ...] = ()
+
+    @property
+    def status(self) -> Status:
+        """Nothing is protected by default.
+
+        1. exposed: seen to travel in plaintext, or known to rest in plaintext;
+        2. unknown: the transport or the storage was neither observed nor declared;
+        3. partial: encrypted, but the peer was not verified;
+        4. protected: encrypted at rest and carried over TLS from or to a verified peer.
+        """
+        if self.in_transit.protocol == "none" or self.at_rest.scheme == "none":
+            return Status.EXPOSED
+        if not self.in_transit.encrypted or not self.at_rest.encrypted:
+            return Status.UNKNOWN
+        return Status.PROTECTED if self.in_transit.verified else Status.PARTIAL
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnEdge:
+    """One target column comes from one source column."""
+
+    source: str
+    target: str
+    protection: Protection
+    masking: bool
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReport:
+    """What a transfer did: names, counts, key ids and evidence; never a value.
+
+    :param rows: rows committed by this run; 0 where an earlier run had loaded them already.
+    :param bytes_read: bytes as stored (ciphertext for an encrypted object).
+    :param seconds: wall-clock time from opening the source to the commit.
+    :param timings: seconds spent in each step; steps run in two threads, so they may add up to more.
+    """
+
+    source: DatasetStatus
+    target: DatasetStatus
+    contract: ContractRef
+    rows: int
+    bytes_read: int
+    seconds: float
+    already_loaded: bool = False
+    mode: str = "append"
+    edges: tuple[ColumnEdge, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types, for XCom."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        for side, status in (("source", self.source.status), ("target", self.target.status)):
+            plain[side]["status"] = str(status)
+        plain["rows_per_second"] = round(self.rows / self.seconds) if self.seconds else 0
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, StrEnum):
+        return str(value)
+    if isinstance(value, float):
+        return round(value, 3)
+    return value
