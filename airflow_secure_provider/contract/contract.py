@@ -1,0 +1,109 @@
+"""A contract as the rest of the package uses it, and the short form that an author writes in the DAG."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ContractError
+from ..model import Classification, ColumnRule, ContractRef, Protection
+from .policy import check_columns
+from .rules import column_rule
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The columns of one dataset, in the contract's order."""
+
+    ref: ContractRef
+    dataset: str
+    rules: tuple[ColumnRule, ...]
+
+    def match(
+        self, columns: Sequence[str], source: str, *, extra_columns: str = "refuse"
+    ) -> tuple[ColumnRule, ...]:
+        """The rules of a source's columns, in the source's order; everything that is off, in one message.
+
+        :param extra_columns: what to do with columns that the contract does not know: ``refuse`` or ``drop``.
+        :raises ContractError: for duplicated, missing and extra columns.
+        """
+        known = {rule.name: rule for rule in self.rules}
+        twice = sorted({name for name in columns if list(columns).count(name) > 1})
+        missing = [name for name in known if name not in columns]
+        extra = [name for name in columns if name not in known]
+        problems = []
+        if twice:
+            problems.append(f"column {quoted(twice)} stands twice in its header: rename or remove one")
+        if missing:
+            problems.append(
+                f"column {quoted(missing)} of contract {self.ref.id!r} is missing: "
+                "add it to the source, or remove it from the contract"
+            )
+        if extra and extra_columns != "drop":
+            problems.append(
+                f"column {quoted(extra)} is not classified: "
+                f"add it to contract {self.ref.id!r}, or set extra_columns='drop'"
+            )
+        if problems:
+            raise ContractError(f"{source}: " + "; ".join(problems))
+        # Unknown is not public: a dropped extra column counts as restricted while it is read.
+        return tuple(
+            known.get(name) or ColumnRule(name, Classification.RESTRICTED, Protection.DROP)
+            for name in columns
+        )
+
+
+def from_columns(columns: Mapping[str, Any], name: str) -> Contract:
+    """A contract written in the DAG: ``{"email": "tokenize", "id": "none"}``.
+
+    A value is a method or a mapping with ``method`` and its parameters, ``classification`` (default internal) and
+    ``type`` (an ODCS logical type, default string). The default domain of a column is made of *name* and the column:
+    a rename of *name* changes it, so name the domain of what must be revealed later, or write a contract.
+    """
+    contract_id = f"inline:{name}"
+    rules = []
+    for column, given in columns.items():
+        options = dict(given) if isinstance(given, Mapping) else {"method": given}
+        classification = options.pop("classification", Classification.INTERNAL)
+        logical_type = options.pop("type", "string")
+        rules.append(
+            column_rule(
+                column,
+                classification,
+                options,
+                contract_id=contract_id,
+                logical_type=logical_type,
+                where="columns=: ",
+            )
+        )
+    body = {"id": contract_id, "version": "inline", "columns": dict(columns)}
+    return checked(Contract(reference(body), name, tuple(rules)), "columns=")
+
+
+def checked(contract: Contract, where: str) -> Contract:
+    """:raises ContractError: if the contract as a whole can't be carried out."""
+    names = [rule.name for rule in contract.rules]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names:
+        raise ContractError(f"contract {where} classifies no column")
+    if twice:
+        raise ContractError(f"contract {where}: column {quoted(twice)} is defined twice")
+    if all(rule.protection is Protection.DROP for rule in contract.rules):
+        raise ContractError(f"contract {where} drops every column; keep one at least")
+    try:
+        check_columns(contract.rules)
+    except ContractError as error:
+        raise ContractError(f"contract {where}: {error}") from None
+    return contract
+
+
+def reference(body: Mapping[str, Any]) -> ContractRef:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), default=str)
+    return ContractRef(str(body["id"]), str(body["version"]), hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def quoted(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names)

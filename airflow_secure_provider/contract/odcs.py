@@ -1,0 +1,169 @@
+"""Data contracts in the Open Data Contract Standard (ODCS) v3.1, read strictly.
+
+The standard's own models drop a misspelt nested key without a word, which would leave a column unprotected. So a
+document passes three gates: YAML without duplicate keys, the JSON Schema that the standard publishes, and our own
+reading of ``classification`` and of the custom property ``protection``.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from collections.abc import Hashable, Mapping
+from functools import cache
+from typing import Any
+
+import yaml
+
+from ..errors import ContractError
+from ..model import Classification, Protection
+from .contract import Contract, checked, quoted, reference
+from .rules import column_rule
+
+
+def from_odcs(text: str | bytes, where: str, dataset: str | None = None) -> Contract:
+    """Read a contract document and check it.
+
+    :param where: the document's name, for messages.
+    :param dataset: which object of ``schema`` is meant, by ``name`` or ``physicalName``.
+    :raises ContractError: for a typo, a duplicate key, an unclassified column or a protection too weak for its class.
+    """
+    body = _strict_yaml(text, where)
+    _check_standard(body, where)
+    schema = _choose(body.get("schema") or [], dataset, where)
+    rules = []
+    for column in schema.get("properties") or []:
+        place = f"contract {where}, column {column['name']!r}"
+        if "classification" not in column:
+            raise ContractError(f"{place} has no classification; set one of {', '.join(Classification)}")
+        rules.append(
+            column_rule(
+                column["name"],
+                column["classification"],
+                _protection(column, place),
+                contract_id=body["id"],
+                logical_type=column.get("logicalType", "string"),
+                required=bool(column.get("required", False) or column.get("primaryKey", False)),
+                where=f"contract {where}, ",
+            )
+        )
+    return checked(
+        Contract(reference(body), schema.get("physicalName") or schema["name"], tuple(rules)), where
+    )
+
+
+def _protection(column: Mapping[str, Any], place: str) -> Any:
+    custom = column.get("customProperties") or []
+    found = [item for item in custom if item["property"] == "protection"]
+    near = [
+        item["property"]
+        for item in custom
+        if item["property"] != "protection" and item["property"].lower().startswith("protect")
+    ]
+    if near:
+        raise ContractError(f"{place}: custom property {near[0]!r}, did you mean 'protection'?")
+    if len(found) > 1:
+        raise ContractError(f"{place} has two protections; keep one")
+    return found[0]["value"] if found else Protection.NONE
+
+
+def _choose(schema: list[dict[str, Any]], dataset: str | None, where: str) -> dict[str, Any]:
+    named = [item for item in schema if dataset in (item["name"], item.get("physicalName"))]
+    chosen = named if named else schema
+    if len(chosen) != 1:
+        known = quoted([item["name"] for item in schema]) or "nothing"
+        raise ContractError(
+            f"contract {where} describes {known}, none of them {dataset!r}: give the one that is meant this physicalName"
+        )
+    return chosen[0]
+
+
+# --- gate 2: the published JSON Schema ----------------------------------------------------------------------
+
+
+def _check_standard(body: Any, where: str) -> None:
+    import jsonschema
+
+    if not isinstance(body, dict):
+        raise ContractError(f"contract {where} is not a mapping of keys to values")
+    error = jsonschema.exceptions.best_match(_validator().iter_errors(body))
+    if error is None:
+        return
+    path = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path
+    ).lstrip(".")
+    at = f" at {path}" if path else ""
+    # jsonschema's messages quote the document; say the rule instead.
+    raise ContractError(f"contract {where}{at} breaks ODCS v3.1: {_explain(error)}")
+
+
+def _explain(error: Any) -> str:
+    if error.validator == "required":
+        return f"key {quoted([key for key in error.validator_value if key not in error.instance])} is missing"
+    if error.validator in ("additionalProperties", "unevaluatedProperties"):
+        known = _known_keys(error.schema)
+        unknown = [str(key) for key in error.instance if key not in known]
+        return (
+            f"unknown key {quoted(unknown)}; is it misspelt?"
+            if unknown
+            else "a key in it is misspelt or misplaced"
+        )
+    if error.validator == "enum":
+        return f"expected one of {', '.join(map(str, error.validator_value))}"
+    if error.validator == "type":
+        return f"expected a value of type {error.validator_value}"
+    return f"it does not meet {error.validator!r}"
+
+
+def _known_keys(schema: Mapping[str, Any]) -> set[str]:
+    known = set(schema.get("properties", {}))
+    for part in schema.get("allOf", []):
+        known |= _known_keys(part)
+    if "$ref" in schema:
+        known |= _known_keys(_standard_schema()["$defs"][schema["$ref"].rsplit("/", 1)[1]])
+    return known
+
+
+@cache
+def _standard_schema() -> dict[str, Any]:
+    text = importlib.resources.files("open_data_contract_standard").joinpath("schema.json").read_text()
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+@cache
+def _validator() -> Any:
+    import jsonschema
+
+    return jsonschema.Draft201909Validator(_standard_schema())
+
+
+# --- gate 1: YAML without duplicate keys --------------------------------------------------------------------
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable):
+                if key in seen:
+                    line = key_node.start_mark.line + 1
+                    raise ContractError(
+                        f"key {key!r} stands twice, the second time in line {line}; remove one"
+                    )
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _strict_yaml(text: str | bytes, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader)
+    except ContractError as error:
+        raise ContractError(f"contract {where}: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise ContractError(f"contract {where} is not YAML{line} ({type(error).__name__})") from None

@@ -1,0 +1,152 @@
+"""What each class requires, and whether columns and stores meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import ContractError
+from ..model import AtRest, Classification, ColumnRule, DatasetStatus, Evidence, InTransit, Protection
+
+_CLIENT_OR_CUSTOMER_KEY = ("client-side", "SSE-KMS", "DSSE-KMS", "SSE-C")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRequirement:
+    """What one class requires.
+
+    :param tls: encrypted transport.
+    :param peer_verified: and a verified peer.
+    :param at_rest: source and target encrypted: observed, reported by the store, or declared.
+    :param source_key_control: the source observed as client-side or customer-key encrypted.
+    :param protections: one of these on every column; empty for any.
+    """
+
+    tls: bool = False
+    peer_verified: bool = False
+    at_rest: bool = False
+    source_key_control: bool = False
+    protections: tuple[Protection, ...] = ()
+
+
+BUILT_IN: dict[Classification, ClassRequirement] = {
+    Classification.PUBLIC: ClassRequirement(),
+    Classification.INTERNAL: ClassRequirement(tls=True),
+    Classification.CONFIDENTIAL: ClassRequirement(tls=True, peer_verified=True, at_rest=True),
+    Classification.RESTRICTED: ClassRequirement(
+        tls=True,
+        peer_verified=True,
+        at_rest=True,
+        source_key_control=True,
+        protections=(
+            Protection.ENCRYPT,
+            Protection.TOKENIZE,
+            Protection.REDACT,
+            Protection.NULLIFY,
+            Protection.DROP,
+        ),
+    ),
+}
+
+
+def check_columns(rules: Iterable[ColumnRule]) -> None:
+    """:raises ContractError: naming every column whose protection is too weak for its class, and the fix."""
+    problems = []
+    for rule in rules:
+        allowed = BUILT_IN[rule.classification].protections
+        if allowed and rule.protection not in allowed:
+            has = "no protection" if rule.protection is Protection.NONE else f"protection {rule.protection}"
+            problems.append(
+                f"column {rule.name!r} is {rule.classification} and has {has}; set one of {', '.join(allowed)}"
+            )
+    if problems:
+        raise ContractError("; ".join(problems))
+
+
+def check_source(rules: Iterable[ColumnRule], status: DatasetStatus) -> None:
+    """Hold the source to the strictest class among the columns read.
+
+    :raises ContractError: with each unmet requirement, the column that makes it one, and the fix.
+    """
+    rule, need = _strictest(rules)
+    problems = _transport_problems(need, rule, status.in_transit, status.dataset.namespace)
+    problems += _storage_problems(need, rule, status, "source")
+    rest = status.at_rest
+    controlled = rest.scheme in _CLIENT_OR_CUSTOMER_KEY and rest.evidence is Evidence.OBSERVED
+    if need.source_key_control and not controlled and not _cells_only(status):
+        problems.append(
+            f"column {rule.name!r} is restricted, so the source must be client-side or customer-key encrypted; it is "
+            f"{rest.scheme} ({rest.evidence}): write it with the AWS Encryption SDK, or store it under SSE-KMS"
+        )
+    if problems:
+        raise ContractError(f"source {status.dataset.uri}: " + "; ".join(problems))
+
+
+def check_target(
+    rules: Iterable[ColumnRule], status: DatasetStatus, *, allow_insecure_transport: bool = False
+) -> list[str]:
+    """Hold the target to the strictest class among the columns written.
+
+    :param allow_insecure_transport: accept a weaker connection; what is waived comes back.
+    :return: the waived requirements, as warnings.
+    :raises ContractError: as :func:`check_source`.
+    """
+    rule, need = _strictest(rules)
+    transport = _transport_problems(need, rule, status.in_transit, status.dataset.namespace)
+    storage = _storage_problems(need, rule, status, "target")
+    if storage or (transport and not allow_insecure_transport):
+        raise ContractError(f"target {status.dataset.uri}: " + "; ".join(transport + storage))
+    return [f"allow_insecure_transport=True: {problem}" for problem in transport]
+
+
+def _strictest(rules: Iterable[ColumnRule]) -> tuple[ColumnRule, ClassRequirement]:
+    rule = max(rules, key=lambda each: each.classification.rank)
+    return rule, BUILT_IN[rule.classification]
+
+
+def _cells_only(status: DatasetStatus) -> bool:
+    """Whether every restricted column of the source is recorded as ciphertext, redacted or empty already.
+
+    Then the restricted values are not in the source at all, and nobody but the holder of the keyset can read them:
+    that is client-side encryption, column by column.
+    """
+    restricted = [column for column in status.columns if column.classification is Classification.RESTRICTED]
+    accepted = BUILT_IN[Classification.RESTRICTED].protections
+    return bool(restricted) and all(column.protection in accepted for column in restricted)
+
+
+def _transport_problems(
+    need: ClassRequirement, rule: ColumnRule, transport: InTransit, where: str
+) -> list[str]:
+    plain = transport.protocol == "none"
+    if need.peer_verified and not transport.verified:
+        got = (
+            "plaintext"
+            if plain
+            else ("an unverified peer" if transport.encrypted else "nothing that proves it")
+        )
+        return [
+            f"column {rule.name!r} is {rule.classification}, so the connection to {where} needs TLS with a verified "
+            f"peer; observed {got}: set sslmode=verify-full and sslrootcert (PostgreSQL), or an https endpoint with "
+            "verify (S3), in the connection"
+        ]
+    if need.tls and not transport.encrypted:
+        got = "plaintext" if plain else "nothing that proves it"
+        return [
+            f"column {rule.name!r} is {rule.classification}, so the connection to {where} needs TLS; observed {got}: "
+            "set sslmode=verify-full (PostgreSQL) or an https endpoint (S3) in the connection"
+        ]
+    return []
+
+
+def _storage_problems(
+    need: ClassRequirement, rule: ColumnRule, status: DatasetStatus, side: str
+) -> list[str]:
+    rest: AtRest = status.at_rest
+    if not need.at_rest or rest.encrypted:
+        return []
+    return [
+        f"column {rule.name!r} is {rule.classification}, so the {side} must be encrypted at rest; it is {rest.scheme} "
+        f"({rest.evidence}): encrypt it, or declare what encrypts {status.dataset.namespace!r} under "
+        "[secure_provider] declared_at_rest"
+    ]

@@ -1,0 +1,56 @@
+"""What kind of object this is, and the stream that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from ..errors import ContractError, FormatError
+from ..model import AtRest
+from .encryption_sdk import EncryptionSdkStream, looks_like_message
+from .source import Counted, PlainStream, Unencrypted
+
+# The metadata keys by which Amazon's S3 Encryption Client marks its objects (formats V2 and V3).
+_S3_ENCRYPTION_CLIENT_KEYS = ("x-amz-key-v2", "x-amz-key", "x-amz-c", "x-amz-3")
+_FERNET = b"gAAAAA"
+
+
+def open_object(
+    body: Counted,
+    metadata: Mapping[str, str],
+    at_rest: AtRest,
+    *,
+    kms_client: Callable[[str], Any],
+    context: Mapping[str, str],
+    key_arns: Collection[str] | None,
+) -> PlainStream:
+    """Recognise the object by its first bytes and open it.
+
+    :param metadata: the store's user metadata of the object.
+    :param at_rest: what the store itself says of its encryption.
+    :param context: if given, the object must be a message with this encryption context.
+    :raises FormatError: for an encrypted format that can't be read.
+    :raises ContractError: if an encrypted message is expected and this is none.
+    """
+    if any(key in metadata for key in _S3_ENCRYPTION_CLIENT_KEYS):
+        raise FormatError(
+            f"{body.where} was written by the Amazon S3 Encryption Client, which this version can't read; "
+            "write it with the AWS Encryption SDK"
+        )
+    head = body.peek(len(_FERNET))
+    if looks_like_message(head):
+        return EncryptionSdkStream(body, kms_client, context, key_arns)
+    if head[:2] == b"\x01\x80":
+        raise FormatError(
+            f"{body.where} is an AWS Encryption SDK message of version 1, without key commitment; "
+            "write it again with the commitment policy REQUIRE_ENCRYPT_REQUIRE_DECRYPT"
+        )
+    if head == _FERNET:
+        raise FormatError(
+            f"{body.where} looks like a Fernet file, which this version can't read; use the AWS Encryption SDK"
+        )
+    if context or key_arns is not None:
+        raise ContractError(
+            f"{body.where} is not an AWS Encryption SDK message, and encryption_context= or kms_key_arns= expects one"
+        )
+    return Unencrypted(body, at_rest)

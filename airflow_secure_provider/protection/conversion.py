@@ -1,0 +1,70 @@
+"""Text to typed columns and back, with errors that name column and record and never the value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import FormatError
+
+LOGICAL: dict[str, Any] = {
+    "string": pa.string(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+    "time": pa.time64("us"),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+}
+
+
+def convert(column: Any, target: Any, *, name: str, what: str, first_record: int, where: str) -> Any:
+    """Cast a column, exactly.
+
+    :param what: what is expected, in words: ``a date (YYYY-MM-DD)``, ``int4``.
+    :param first_record: the number of the column's first record in the source, from 1.
+    :raises FormatError: naming column, record and *what*; the value stays unsaid.
+    """
+    if column.type == target:
+        return column
+    index = None
+    try:
+        return column.cast(target)
+    except pa.ArrowNotImplementedError:
+        pass
+    except pa.ArrowInvalid:
+        index = _first_bad(column, target)
+    if index is None:
+        raise FormatError(
+            f"{where}: column {name!r} is {column.type} and can't become {what}; change the table's type"
+        )
+    raise FormatError(
+        f"{where}: column {name!r}, record {first_record + index:,}: the value is not {what}; correct it in the source"
+    )
+
+
+def check_required(column: Any, *, name: str, first_record: int, where: str) -> None:
+    """:raises FormatError: naming the first record with a null."""
+    if column.null_count:
+        record = first_record + pc.index(pc.is_null(column), True).as_py()
+        raise FormatError(f"{where}: column {name!r} is required and record {record:,} has no value")
+
+
+def canonical_text(column: Any) -> Any:
+    """The text form under which a typed value is protected: ISO 8601 dates, plain whole numbers."""
+    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+
+
+def _first_bad(column: Any, target: Any) -> int:
+    """The index of the first value that does not cast, by halving."""
+    low, high = 0, len(column)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            column.slice(low, middle - low).cast(target)
+            low = middle
+        except pa.ArrowInvalid:
+            high = middle
+    return low

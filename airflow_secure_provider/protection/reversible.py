@@ -1,0 +1,138 @@
+"""Encrypt and tokenize: Arrow column in, Arrow column of cells out, and back."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..crypto import cells
+from ..crypto.cells import Cells
+from ..crypto.keyset import Keyset
+from ..crypto.ragged import BLOCK, Ragged
+from ..crypto.siv import Siv
+from ..errors import DecryptionError, FormatError
+from ..model import ColumnRule, Protection
+from .columns import from_ragged, to_ragged
+
+_NO_BINDING = b""  # canonical `bind_to` values: none yet
+
+
+class ColumnCipher:
+    """``encrypt`` or ``tokenize`` of one column under one keyset.
+
+    *What leaks.* ``tokenize`` is deterministic: equal values in one domain have equal tokens. ``encrypt`` hides
+    equality. Both show the length of each value, and which values are null.
+
+    :param rule: with protection encrypt or tokenize, a domain and, for encrypt, a scope.
+    :param version: the key version that new cells get; the keyset's newest by default.
+    """
+
+    def __init__(self, rule: ColumnRule, keyset: Keyset, version: int | None = None) -> None:
+        if rule.domain is None:
+            raise ValueError(f"column {rule.name!r} has no domain")
+        self.rule = rule
+        self.version = keyset.newest if version is None else version
+        self._keyset = keyset
+        self._domain = rule.domain
+        if rule.protection is Protection.ENCRYPT:
+            if rule.scope is None:
+                raise ValueError(f"column {rule.name!r} has no scope")
+            self._kind = cells.ENCRYPTED
+            self._associated = [bytes([self._kind]), rule.domain.encode(), rule.scope.encode(), _NO_BINDING]
+        else:
+            self._kind = cells.TOKEN
+            self._associated = [bytes([self._kind]), rule.domain.encode()]
+        self._ciphers: dict[int, Siv] = {}
+
+    @property
+    def keyset_id(self) -> str:
+        return self._keyset.id
+
+    def protect(self, column: Any) -> Any:
+        """Cells of a string or binary column.
+
+        :param column: text or bytes of any Arrow layout. Null stays null; an empty value becomes a cell.
+        :return: a binary array of the same length.
+        """
+        plain = to_ragged(column)
+        nonces = None
+        if self._kind == cells.ENCRYPTED:
+            # A fresh nonce for every non-null row, never taken from the caller.
+            nonces = np.frombuffer(os.urandom(BLOCK * len(plain)), dtype=np.uint64)
+        room = Cells.room(self._kind, plain.lengths)
+        tags = self._cipher(self.version).seal(plain, room.ciphertext, nonces)
+        room.fill(self.version, tags, nonces)
+        return from_ragged(room.rows, column, text=False)
+
+    def reveal(self, column: Any) -> Any:
+        """The text that :meth:`protect` was given. No value is released unless all authenticate.
+
+        :param column: cells, as binary or as base64 text.
+        :return: a string array.
+        :raises FormatError: if a value is not a cell of this protection.
+        :raises DecryptionError: if a cell does not authenticate under this keyset, domain and scope.
+        """
+        try:
+            plain = self._open(_as_cells(column))
+        except DecryptionError as error:
+            bound = f"domain {self.rule.domain!r}" + (
+                f", scope {self.rule.scope!r}" if self.rule.scope else ""
+            )
+            raise DecryptionError(
+                f"column {self.rule.name!r}: {error} under keyset {self._keyset.id!r}, {bound}: "
+                "they were altered, or protected as another column or domain"
+            ) from None
+        except FormatError as error:
+            raise FormatError(f"column {self.rule.name!r}: {error}") from None
+        return from_ragged(plain, column, text=True)
+
+    def _open(self, rows: Ragged) -> Ragged:
+        versions = cells.key_versions(self._kind, rows)
+        used = np.unique(versions).tolist()
+        if len(used) <= 1:
+            return self._open_version(used[0], rows) if used else rows
+        # Cells of several key versions, as during a rotation: each version on its own, then back in order.
+        plain = Ragged.packed(rows.lengths - cells.overhead(self._kind))
+        opened: list[bytes] = [b""] * len(rows)
+        for version in used:
+            where = np.flatnonzero(versions == version)
+            for index, value in zip(
+                where.tolist(), self._open_version(version, rows.select(where)).tolist(), strict=True
+            ):
+                opened[index] = value
+        joined = b"".join(opened)
+        plain.data[: len(joined)] = np.frombuffer(joined, dtype=np.uint8)
+        return plain
+
+    def _open_version(self, version: int, rows: Ragged) -> Ragged:
+        nonces, tags, ciphertext = cells.parts(self._kind, rows)
+        return self._cipher(version).open(tags, ciphertext, nonces)
+
+    def _cipher(self, version: int) -> Siv:
+        if version not in self._ciphers:
+            key = self._keyset.derive(version, self._domain, str(self.rule.protection))
+            self._ciphers[version] = Siv(key, self._associated)
+        return self._ciphers[version]
+
+
+def to_text(column: Any) -> Any:
+    """Cells as base64 text, for a text column of the target."""
+    return from_ragged(cells.to_text(to_ragged(column)), column, text=True)
+
+
+def from_base64(column: Any) -> Any:
+    """The binary column of which this is the base64 text.
+
+    :raises FormatError: if a value is not base64.
+    """
+    return from_ragged(cells.from_text(to_ragged(column)), column, text=False)
+
+
+def _as_cells(column: Any) -> Ragged:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
+    rows = to_ragged(column)
+    return cells.from_text(rows) if is_text else rows

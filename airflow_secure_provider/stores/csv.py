@@ -1,0 +1,143 @@
+"""CSV as a stream of Arrow record batches, every column as text.
+
+Unquoted empty is null, quoted empty is "" (RFC 4180 with PostgreSQL's reading of nulls). Columns stay text here: they
+are converted by their rules later, so that an error names column and record and never quotes the row, as pyarrow's do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import pyarrow as pa
+from pyarrow import csv
+
+from ..errors import FormatError, SecureProviderError
+
+BLOCK_BYTES = 4 * 1024 * 1024
+"""About 27,000 records of 150 bytes: inside the 16–32 thousand rows at which column protection is fastest."""
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class CsvReader:
+    """Reads a CSV with a header, in UTF-8.
+
+    :param source: plain bytes.
+    :param where: the object or table, for messages.
+    :raises FormatError: if there is no header that can be read.
+    """
+
+    def __init__(self, source: Readable, where: str, block_bytes: int = BLOCK_BYTES) -> None:
+        self._where = where
+        self._bad_row: Any = None
+        self._file = _ReadableFile(source)
+        self._done = 0
+        self.columns: list[str] = []
+        try:
+            self._reader = csv.open_csv(
+                self._file,
+                read_options=csv.ReadOptions(use_threads=False, block_size=block_bytes),
+                parse_options=csv.ParseOptions(
+                    newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=self._remember
+                ),
+                convert_options=csv.ConvertOptions(
+                    default_column_type=pa.string(),
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                    null_values=[""],
+                    check_utf8=True,
+                ),
+            )
+            self.columns = list(self._reader.schema.names)
+        except (pa.ArrowException, UnicodeDecodeError, SecureProviderError) as error:
+            failure = self._explain(error)
+        else:
+            return
+        raise failure
+
+    def batches(self) -> Iterator[Any]:
+        """Record batches of text columns.
+
+        :raises FormatError: naming the record and what is wrong with it, never its content.
+        """
+        while True:
+            try:
+                batch = self._reader.read_next_batch()
+            except StopIteration:
+                break
+            except (pa.ArrowException, SecureProviderError) as error:
+                failure = self._explain(error)
+            else:
+                self._done += batch.num_rows
+                yield batch
+                continue
+            raise failure
+        self._expect_closed_quotes()
+
+    def _expect_closed_quotes(self) -> None:
+        # pyarrow takes an open quote at the end of the file for a field that reaches to there, and with it every
+        # record in between; in a well-formed file quotes come in pairs.
+        if self._file.quotes % 2:
+            raise FormatError(
+                f"{self._where}: it has an odd number of quotes: one is left open, or stands bare inside a field; "
+                'quote such fields and double the quotes in them ("")'
+            )
+
+    def _remember(self, row: Any) -> str:
+        self._bad_row = row
+        return "error"
+
+    def _explain(self, error: Exception) -> Exception:
+        if self._file.failure is not None:
+            return self._file.failure
+        behind = f"behind record {self._done:,}"
+        if self._bad_row is not None:
+            got, expected, number = (
+                self._bad_row.actual_columns,
+                self._bad_row.expected_columns,
+                self._bad_row.number,
+            )
+            record = f"record {number - 1:,}" if number else f"a record {behind}"
+            length = "short" if got < expected else "long"
+            return FormatError(
+                f"{self._where}: {record} has {got} fields, expected {expected}: it is too {length}"
+            )
+        message = str(error)
+        if isinstance(error, UnicodeDecodeError) or "UTF8" in message or "UTF-8" in message:
+            column = re.search(r"In CSV column #(\d+)", message)
+            place = f" in column {self.columns[int(column[1])]!r}" if column and self.columns else ""
+            return FormatError(f"{self._where}: not UTF-8{place}, {behind}; convert it to UTF-8")
+        if "Empty CSV file" in message:
+            return FormatError(f"{self._where} is empty; a header with the columns' names is expected")
+        return FormatError(
+            f"{self._where}: can't be read as CSV {behind}; is a quote left open, or a record over 4 MiB?"
+        )
+
+
+class _ReadableFile:
+    """What pyarrow needs of a Python file; keeps the error that its C++ side would wrap, and counts quotes."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self.failure: Exception | None = None
+        self.quotes = 0
+        self.closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            piece = self._source.read(size if size >= 0 else BLOCK_BYTES)
+        except Exception as error:
+            self.failure = error
+            raise
+        self.quotes += piece.count(b'"')
+        return piece
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True

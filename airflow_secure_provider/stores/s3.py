@@ -1,0 +1,229 @@
+"""S3 objects: observed, pinned and streamed."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import ConfigurationError, StoreError, StoreUnavailable
+from ..model import AtRest, DatasetRef, Evidence, InTransit
+
+_TRANSIENT_CODES = frozenset(
+    {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"}
+)
+_SCHEMES = {
+    "AES256": ("SSE-S3", "AES-256", "aws-s3"),
+    "aws:kms": ("SSE-KMS", "AES-256", "aws-kms"),
+    "aws:kms:dsse": ("DSSE-KMS", "AES-256, twice", "aws-kms"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class S3Location:
+    """``s3://bucket/key``."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, uri: str) -> S3Location:
+        """:raises ConfigurationError: for another scheme, or without bucket or key."""
+        split = urlsplit(uri, allow_fragments=False)
+        key = split.path.lstrip("/") + (f"?{split.query}" if split.query else "")
+        if split.scheme != "s3" or not split.netloc or not key:
+            raise ConfigurationError(f"{uri!r}: expected s3://bucket/key")
+        return cls(split.netloc, key)
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class S3Object:
+    """One version of an object as the store described it.
+
+    :param version: the VersionId, or ``etag:…`` in a bucket without versions.
+    :param size: in bytes, as the store stated it.
+    """
+
+    location: S3Location
+    version: str
+    etag: str
+    size: int
+    metadata: dict[str, str]
+    at_rest: AtRest
+    _version_id: str | None = field(default=None, repr=False)
+
+    @property
+    def dataset(self) -> DatasetRef:
+        where = self.location
+        return DatasetRef(f"s3://{where.bucket}", where.key, where.uri, self.version)
+
+
+def describe(client: Any, location: S3Location) -> S3Object:
+    """HeadObject, and where it shows no encryption, what the bucket's default says.
+
+    :raises StoreError: if the object is missing or access denied.
+    """
+    head = _call(lambda: client.head_object(Bucket=location.bucket, Key=location.key), location, "HeadObject")
+    version_id = head.get("VersionId")
+    version_id = None if version_id in (None, "null") else version_id
+    etag = head["ETag"]
+    return S3Object(
+        location=location,
+        version=version_id or f"etag:{etag.strip(chr(34))}",
+        etag=etag,
+        size=int(head["ContentLength"]),
+        metadata={key.lower(): value for key, value in head.get("Metadata", {}).items()},
+        at_rest=_observed(client, location, head),
+        _version_id=version_id,
+    )
+
+
+def open_body(client: Any, described: S3Object) -> tuple[Any, InTransit]:
+    """Start reading exactly the object that was described; and how the connection is protected.
+
+    :return: the body, whose ``read`` raises only our errors, and the transport as the socket tells it.
+    """
+    where = described.location
+    pin = {"VersionId": described._version_id} if described._version_id else {}
+    answer = _call(
+        lambda: client.get_object(Bucket=where.bucket, Key=where.key, IfMatch=described.etag, **pin),
+        where,
+        "GetObject",
+    )
+    return _Body(answer["Body"], where), _transport(answer["Body"])
+
+
+def read_small(client: Any, uri: str, limit_bytes: int = 1024 * 1024) -> bytes:
+    """A whole small object, such as a contract or a keyset."""
+    location = S3Location.parse(uri)
+    answer = _call(lambda: client.get_object(Bucket=location.bucket, Key=location.key), location, "GetObject")
+    body = _Body(answer["Body"], location)
+    try:
+        content = body.read(limit_bytes + 1)
+    finally:
+        body.close()
+    if len(content) > limit_bytes:
+        raise StoreError(f"{uri} is larger than {limit_bytes:,} bytes; is it the right object?")
+    return content
+
+
+class _Body:
+    """A body whose network failures are ours: a retry of the task may help."""
+
+    def __init__(self, body: Any, location: S3Location) -> None:
+        self._body = body
+        self._location = location
+        self._got = 0
+
+    def read(self, size: int, /) -> bytes:
+        from botocore.exceptions import BotoCoreError, HTTPClientError
+        from urllib3.exceptions import HTTPError
+
+        failure = ""
+        try:
+            piece: bytes = self._body.read(size)
+        except (BotoCoreError, HTTPClientError, HTTPError, OSError) as error:
+            failure = type(error).__name__
+        if failure:
+            raise StoreUnavailable(
+                f"{self._location.uri}: the connection to S3 broke after {self._got:,} bytes ({failure}); nothing was committed"
+            )
+        self._got += len(piece)
+        return piece
+
+    def close(self) -> None:
+        self._body.close()
+
+
+def _observed(client: Any, location: S3Location, head: dict[str, Any]) -> AtRest:
+    if head.get("SSECustomerAlgorithm"):
+        return AtRest(
+            "SSE-C",
+            head["SSECustomerAlgorithm"],
+            "customer",
+            head.get("SSECustomerKeyMD5"),
+            Evidence.OBSERVED,
+        )
+    named = head.get("ServerSideEncryption")
+    if named in _SCHEMES:
+        scheme, algorithm, provider = _SCHEMES[named]
+        return AtRest(scheme, algorithm, provider, head.get("SSEKMSKeyId"), Evidence.OBSERVED)
+    if named:
+        return AtRest(note=f"ServerSideEncryption {named!r} is not known to this version")
+    default = _bucket_default(client, location)
+    return AtRest(
+        "none", evidence=Evidence.OBSERVED, note=f"HeadObject shows no encryption; bucket default: {default}"
+    )
+
+
+def _bucket_default(client: Any, location: S3Location) -> str:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = client.get_bucket_encryption(Bucket=location.bucket)
+        rule = answer["ServerSideEncryptionConfiguration"]["Rules"][0]
+        return str(rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"])
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "unknown")
+        return (
+            "none" if code == "ServerSideEncryptionConfigurationNotFoundError" else f"not readable ({code})"
+        )
+    except (BotoCoreError, KeyError, IndexError) as error:
+        return f"not readable ({type(error).__name__})"
+
+
+def _transport(body: Any) -> InTransit:
+    """TLS version, cipher and peer verification of the very socket that the body is read from."""
+    connection = getattr(getattr(body, "_raw_stream", None), "connection", None)
+    socket = getattr(connection, "sock", None)
+    if socket is None:
+        return InTransit()
+    if not isinstance(socket, ssl.SSLSocket):
+        return InTransit(protocol="none", evidence=Evidence.OBSERVED)
+    cipher = socket.cipher()
+    verified = socket.context.verify_mode is ssl.CERT_REQUIRED and bool(
+        socket.context.check_hostname or getattr(connection, "is_verified", False)
+    )
+    return InTransit(
+        protocol=socket.version(),
+        cipher=cipher[0] if cipher else None,
+        peer_verified=verified,
+        mutual=bool(getattr(connection, "cert_file", None)),
+        evidence=Evidence.OBSERVED,
+    )
+
+
+def _call(call: Callable[[], Any], location: S3Location, action: str) -> Any:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return call()
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _TRANSIENT_CODES or status >= 500:
+            raise StoreUnavailable(f"{location.uri}: {action} answered {code}; it may work later") from None
+        raise StoreError(f"{location.uri}: {action} answered {code}; {_remedy(code)}") from None
+    except BotoCoreError as error:
+        raise StoreUnavailable(
+            f"{location.uri}: {action} failed with {type(error).__name__}; "
+            "check endpoint, CA and credentials of the AWS connection"
+        ) from None
+
+
+def _remedy(code: str) -> str:
+    if code in ("404", "NoSuchKey", "NotFound"):
+        return "there is no such object: check bucket and key, and the date in it"
+    if code == "NoSuchBucket":
+        return "there is no such bucket"
+    if code in ("403", "AccessDenied"):
+        return "allow s3:GetObject (and kms:Decrypt for SSE-KMS) to the principal of the AWS connection"
+    if code in ("412", "PreconditionFailed"):
+        return "the object was overwritten while this task read it: run it again"
+    return "see the S3 documentation of this code"
