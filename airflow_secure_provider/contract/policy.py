@@ -126,15 +126,19 @@ def _transport_problems(
             else ("an unverified peer" if transport.encrypted else "nothing that proves it")
         )
         return [
-            f"column {rule.name!r} is {rule.classification}, so the connection to {where} needs TLS with a verified "
-            f"peer; observed {got}: set sslmode=verify-full and sslrootcert (PostgreSQL), or an https endpoint with "
-            "verify (S3), in the connection"
+            (
+                f"column {rule.name!r} is {rule.classification}, so the connection to {where} needs TLS with a verified "
+                f"peer; observed {got}: set sslmode=verify-full and sslrootcert (PostgreSQL), or an https endpoint with "
+                "verify (S3), in the connection"
+            )
         ]
     if need.tls and not transport.encrypted:
         got = "plaintext" if plain else "nothing that proves it"
         return [
-            f"column {rule.name!r} is {rule.classification}, so the connection to {where} needs TLS; observed {got}: "
-            "set sslmode=verify-full (PostgreSQL) or an https endpoint (S3) in the connection"
+            (
+                f"column {rule.name!r} is {rule.classification}, so the connection to {where} needs TLS; observed {got}: "
+                "set sslmode=verify-full (PostgreSQL) or an https endpoint (S3) in the connection"
+            )
         ]
     return []
 
@@ -146,7 +150,9 @@ def _storage_problems(
     if not need.at_rest or rest.encrypted:
         return []
     return [
-        f"column {rule.name!r} is {rule.classification}, so the {side} must be encrypted at rest; it is {rest.scheme} "
-        f"({rest.evidence}): encrypt it, or declare what encrypts {status.dataset.namespace!r} under "
-        "[secure_provider] declared_at_rest"
+        (
+            f"column {rule.name!r} is {rule.classification}, so the {side} must be encrypted at rest; it is {rest.scheme} "
+            f"({rest.evidence}): encrypt it, or declare what encrypts {status.dataset.namespace!r} under "
+            "[secure_provider] declared_at_rest"
+        )
     ]

@@ -28,7 +28,7 @@ class BlockCipher:
         size = blocks.nbytes
         out = np.empty(size + BLOCK, dtype=np.uint8)
         if size:
-            self._encryptor.update_into(blocks.view(np.uint8), out[: size + _UPDATE_INTO_EXTRA])
+            self._encryptor.update_into(blocks.view(np.uint8).data, out[: size + _UPDATE_INTO_EXTRA].data)
         return out[:size].view(np.uint64)
 
     def encrypt_one(self, block: bytes) -> bytes:

@@ -90,7 +90,7 @@ class EncryptionSdkStream:
             return step()
         except SecureProviderError as error:
             failure = error
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (raised again below, as ours or as it is)
             failure = self._explain(error, began)
         self._failed = str(failure)
         raise failure from None

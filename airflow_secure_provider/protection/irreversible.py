@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def generalize(column: Any, rule: ColumnRule) -> Any:
             else _empty(column)
         )
     edges = parameters["bins"]
-    inner = [f"[{low:g},{high:g})" for low, high in zip(edges, edges[1:], strict=False)]
+    inner = [f"[{low:g},{high:g})" for low, high in itertools.pairwise(edges)]
     labels = [f"<{edges[0]:g}", *inner, f">={edges[-1]:g}"]
     numbers = column.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
     missing = pc.is_null(column).to_numpy(zero_copy_only=False)

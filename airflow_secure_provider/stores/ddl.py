@@ -1,0 +1,51 @@
+"""The tables of schema ``secure_provider``. ``airflow-secure db init`` prints them; a database administrator runs it."""
+
+DDL = """\
+CREATE SCHEMA IF NOT EXISTS secure_provider;
+
+-- One row for each load. It goes in first, in the load's own transaction: a second loader of the same object waits on
+-- the unique index until the first has committed or rolled back, and then sees it.
+CREATE TABLE IF NOT EXISTS secure_provider.load_manifest (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    target          text NOT NULL,
+    source          text NOT NULL,
+    source_version  text NOT NULL,
+    contract_digest text NOT NULL,
+    options         text NOT NULL,  -- SHA-256 of the protection-relevant options
+    mode            text NOT NULL,
+    rows            bigint,
+    task            text,
+    loaded_at       timestamptz NOT NULL DEFAULT now(),
+    superseded_at   timestamptz
+);
+CREATE UNIQUE INDEX IF NOT EXISTS load_manifest_once ON secure_provider.load_manifest
+    (target, source, source_version, contract_digest, options) WHERE superseded_at IS NULL;
+
+-- How each column of a loaded table is protected.
+CREATE TABLE IF NOT EXISTS secure_provider.column_state (
+    target           text NOT NULL,
+    column_name      text NOT NULL,
+    classification   text NOT NULL,
+    protection       text NOT NULL,
+    domain           text,
+    scope            text,
+    keyset_id        text,
+    key_version      integer,
+    parameters       jsonb NOT NULL DEFAULT '{}',
+    contract_id      text NOT NULL,
+    contract_version text NOT NULL,
+    contract_digest  text NOT NULL,
+    changed_at       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (target, column_name)
+);
+"""
+
+
+def grants(role: str) -> str:
+    """What the role that loads needs on these tables."""
+    name = '"' + role.replace('"', '""') + '"'
+    return (
+        f"GRANT USAGE ON SCHEMA secure_provider TO {name};\n"
+        f"GRANT SELECT, INSERT, UPDATE ON secure_provider.load_manifest TO {name};\n"
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON secure_provider.column_state TO {name};\n"
+    )

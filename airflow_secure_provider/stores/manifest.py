@@ -1,0 +1,191 @@
+"""What has been loaded, and how each column stands: two tables beside the data, written in its transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from psycopg.errors import InvalidSchemaName, UndefinedTable
+
+from ..errors import ConfigurationError, ContractError
+from ..model import Classification, ColumnStatus, ContractRef, Protection
+from .postgres import Connection, TableName
+from .postgres_errors import postgres_failures
+
+
+@dataclass(frozen=True, slots=True)
+class LoadKey:
+    """What makes two loads the same.
+
+    :param source_version: the object's VersionId or ETag; for sources without a version the task run.
+    :param options: SHA-256 of the protection-relevant options, in hex.
+    """
+
+    target: str
+    source: str
+    source_version: str
+    contract_digest: str
+    options: str
+
+
+def claim(connection: Connection, key: LoadKey, mode: str, task: str | None) -> int | None:
+    """Insert the manifest row, inside the load's transaction.
+
+    Waits for another load of the same target in mode replace, and of the same object in mode append.
+
+    :return: the row's id; ``None`` if this very load has been committed before and nothing is to be done.
+    """
+    with _manifest_failures():
+        if mode == "replace":
+            name = f"secure_provider:{key.target}"
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
+            last = connection.execute(
+                "SELECT source, source_version, contract_digest, options FROM secure_provider.load_manifest "
+                "WHERE target = %s AND superseded_at IS NULL ORDER BY id DESC LIMIT 1",
+                (key.target,),
+            ).fetchone()
+            if last == (key.source, key.source_version, key.contract_digest, key.options):
+                return None
+            # Whatever the table held goes away, so its loads may be repeated.
+            connection.execute(
+                "UPDATE secure_provider.load_manifest SET superseded_at = now() "
+                "WHERE target = %s AND superseded_at IS NULL",
+                (key.target,),
+            )
+        row = connection.execute(
+            "INSERT INTO secure_provider.load_manifest "
+            "(target, source, source_version, contract_digest, options, mode, task) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING id",
+            (key.target, key.source, key.source_version, key.contract_digest, key.options, mode, task),
+        ).fetchone()
+    return int(row[0]) if row else None
+
+
+def complete(connection: Connection, manifest_id: int, rows: int) -> None:
+    with _manifest_failures():
+        connection.execute(
+            "UPDATE secure_provider.load_manifest SET rows = %s WHERE id = %s", (rows, manifest_id)
+        )
+
+
+def read_states(connection: Connection, table: TableName) -> dict[str, ColumnStatus]:
+    """How the columns of a table are known to be protected; empty if nothing was ever recorded.
+
+    :raises StoreError: if the record is there and may not be read: unknown is not unprotected.
+    """
+    with _manifest_failures():
+        there = connection.execute(
+            "SELECT to_regclass('secure_provider.column_state') IS NOT NULL"
+        ).fetchone()
+        if not there or not there[0]:
+            return {}
+        rows = connection.execute(
+            "SELECT column_name, classification, protection, domain, scope, keyset_id, key_version, parameters "
+            "FROM secure_provider.column_state WHERE target = %s",
+            (str(table),),
+        ).fetchall()
+    states = {}
+    for name, classification, protection, domain, scope, keyset_id, key_version, parameters in rows:
+        kind = Protection(protection)
+        states[name] = ColumnStatus(
+            name=name,
+            classification=Classification(classification),
+            protection=kind,
+            algorithm=kind.algorithm,
+            reversible=kind.reversible,
+            domain=domain,
+            scope=scope,
+            keyset_id=keyset_id,
+            key_version=key_version,
+            parameters=parameters,
+        )
+    return states
+
+
+def record_states(
+    connection: Connection,
+    table: TableName,
+    columns: Sequence[ColumnStatus],
+    contract: ContractRef,
+    *,
+    replaced: bool,
+) -> None:
+    """Write how the columns now stand.
+
+    :param replaced: the table was emptied first. Otherwise old and new rows lie side by side and must be alike.
+    :raises ContractError: if they are not, naming the column.
+    """
+    before = {} if replaced else read_states(connection, table)
+    for column in columns:
+        old = before.get(column.name)
+        if old is not None and _identity(old) != _identity(column):
+            raise ContractError(
+                f"column {column.name!r} of {table} is {_in_words(old)} and would get rows with {_in_words(column)}: "
+                "one column can't hold both; use mode='replace', or the same rule as before"
+            )
+    with _manifest_failures():
+        if replaced:
+            connection.execute("DELETE FROM secure_provider.column_state WHERE target = %s", (str(table),))
+        for column in columns:
+            connection.execute(_UPSERT_STATE, _state_values(table, column, contract))
+
+
+_UPSERT_STATE = """
+INSERT INTO secure_provider.column_state (target, column_name, classification, protection, domain, scope,
+    keyset_id, key_version, parameters, contract_id, contract_version, contract_digest)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s)
+ON CONFLICT (target, column_name) DO UPDATE SET classification = excluded.classification,
+    key_version = excluded.key_version, contract_id = excluded.contract_id,
+    contract_version = excluded.contract_version, contract_digest = excluded.contract_digest, changed_at = now()
+"""
+
+
+def _state_values(table: TableName, column: ColumnStatus, contract: ContractRef) -> tuple[object, ...]:
+    return (
+        str(table),
+        column.name,
+        str(column.classification),
+        str(column.protection),
+        column.domain,
+        column.scope,
+        column.keyset_id,
+        column.key_version,
+        json.dumps(dict(column.parameters)),
+        contract.id,
+        contract.version,
+        contract.digest,
+    )
+
+
+def _identity(column: ColumnStatus) -> tuple[object, ...]:
+    # Encrypted cells of several key versions may lie in one column; tokens may not, they would no longer join.
+    version = column.key_version if column.protection is Protection.TOKENIZE else None
+    parameters = json.dumps(dict(column.parameters), sort_keys=True)
+    return column.protection, column.domain, column.scope, column.keyset_id, version, parameters
+
+
+def _in_words(column: ColumnStatus) -> str:
+    if column.domain:
+        key = f"keyset {column.keyset_id!r}, key version {column.key_version}"
+        return f"{column.protection} (domain {column.domain!r}, {key})"
+    if column.parameters:
+        return f"{column.protection} {dict(column.parameters)}"
+    return f"protection {column.protection}"
+
+
+@contextmanager
+def _manifest_failures() -> Iterator[None]:
+    """As :func:`postgres_failures`, and says how to make the tables where they are missing."""
+    missing = False
+    with postgres_failures("schema secure_provider"):
+        try:
+            yield
+        except (UndefinedTable, InvalidSchemaName):
+            missing = True
+    if missing:
+        raise ConfigurationError(
+            "the tables of schema secure_provider are missing in the target database; "
+            "make them once: airflow-secure db init | psql …"
+        )

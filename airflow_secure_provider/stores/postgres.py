@@ -1,0 +1,215 @@
+"""PostgreSQL over verified TLS: what a connection really is, what a table's columns are, and COPY in and out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from ..errors import ConfigurationError, LoadError, StoreError
+from ..model import DatasetRef, Evidence, InTransit
+from .postgres_errors import postgres_failures
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TableName:
+    """``schema.table``; a bare name is in schema public."""
+
+    schema: str
+    table: str
+
+    @classmethod
+    def parse(cls, text: str) -> TableName:
+        """:raises ConfigurationError: unless it is ``schema.table`` or ``table``, each perhaps in double quotes."""
+        part = r'(?:"((?:[^"]|"")+)"|([A-Za-z_][A-Za-z0-9_$]*))'
+        found = re.fullmatch(rf"(?:{part}\.)?{part}", text)
+        if not found:
+            raise ConfigurationError(f"table {text!r}: expected schema.table")
+        first, second = (
+            quoted.replace('""', '"') if quoted else (bare or "").lower()
+            for quoted, bare in (found.group(1, 2), found.group(3, 4))
+        )
+        return cls(first or "public", second)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.table}"
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.table)
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column as the catalog has it.
+
+    :param type: as PostgreSQL writes it: ``numeric(12,2)``.
+    :param base: the bare type's name: ``numeric``.
+    """
+
+    name: str
+    type: str
+    base: str
+    required: bool
+    has_default: bool
+    generated: bool
+
+
+def prepare(connection: Any, set_role: str | None) -> Connection:
+    """Hold a connection out of a hook to what is needed here, and take on the stable owner's role.
+
+    :raises ConfigurationError: if it is not a psycopg 3 connection.
+    """
+    if not isinstance(connection, psycopg.Connection):
+        raise ConfigurationError(
+            f"the PostgreSQL hook gave a {type(connection).__module__} connection, expected psycopg 3; "
+            "install psycopg and SQLAlchemy 2, as Airflow 3.2 and later do"
+        )
+    with postgres_failures("PostgreSQL"):
+        connection.rollback()
+        connection.autocommit = True  # from here on `with connection.transaction()` is a real BEGIN … COMMIT
+        if set_role:
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(set_role)))
+    return connection
+
+
+def observe(connection: Connection) -> InTransit:
+    """How this live connection is protected, from the driver and from the server's own view."""
+    if not connection.pgconn.ssl_in_use:
+        return InTransit(protocol="none", evidence=Evidence.OBSERVED)
+    with postgres_failures("PostgreSQL"):
+        row = connection.execute(
+            "SELECT version, cipher, client_dn IS NOT NULL FROM pg_catalog.pg_stat_ssl "
+            "WHERE pid = pg_backend_pid() AND ssl"
+        ).fetchone()
+    version, cipher, mutual = row or ("TLS", None, None)
+    # ssl_in_use alone proves nothing about verification: libpq checks chain and name only under verify-full.
+    verified = connection.info.get_parameters().get("sslmode") == "verify-full"
+    return InTransit(version, cipher, verified, mutual, Evidence.OBSERVED)
+
+
+def dataset(connection: Connection, table: TableName) -> DatasetRef:
+    """OpenLineage name and asset URI of a table."""
+    info = connection.info
+    namespace = f"postgres://{info.host}:{info.port}"
+    uri = f"{namespace}/{info.dbname}/{table.schema}/{table.table}"
+    return DatasetRef(namespace, f"{info.dbname}.{table}", uri)
+
+
+def describe(connection: Connection, table: TableName) -> list[TableColumn]:
+    """:raises StoreError: if there is no such table."""
+    with postgres_failures(str(table)):
+        rows = connection.execute(
+            """
+            SELECT a.attname, format_type(a.atttypid, a.atttypmod), t.typname,
+                   a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a'
+            FROM pg_catalog.pg_attribute a
+            JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+            WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped
+              AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+            ORDER BY a.attnum
+            """,
+            (table.schema, table.table),
+        ).fetchall()
+    if not rows:
+        raise StoreError(
+            f"table {table} does not exist in database {connection.info.dbname!r}; create it first"
+        )
+    return [TableColumn(*row) for row in rows]
+
+
+def delete_all(connection: Connection, table: TableName) -> None:
+    """Empty a table so that readers of the old rows go on seeing them until the commit."""
+    with postgres_failures(str(table)):
+        connection.execute(sql.SQL("DELETE FROM {}").format(table.identifier))
+
+
+class CopyWriter:
+    """Record batches into a table through binary COPY.
+
+    :param schema: an Arrow schema whose types are exactly what the table's columns take.
+    """
+
+    def __init__(self, connection: Connection, table: TableName, schema: Any) -> None:
+        self._connection = connection
+        self._table = table
+        self._schema = schema
+        self.rows = 0
+
+    @contextmanager
+    def open(self) -> Iterator[Any]:
+        """Yield a function that encodes and sends one batch; at the end compare rows sent and rows stored.
+
+        :raises LoadError: if the server refused a row or stored another number of rows.
+        """
+        import pgpq
+
+        encoder = pgpq.ArrowToPostgresBinaryEncoder(self._schema)
+        columns = sql.SQL(", ").join(map(sql.Identifier, self._schema.names))
+        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(self._table.identifier, columns)
+        with self._connection.cursor() as cursor:
+            with postgres_failures(str(self._table)), cursor.copy(statement) as copy:
+                copy.write(encoder.write_header())
+
+                def write(batch: Any) -> None:
+                    copy.write(encoder.write_batch(batch))
+                    self.rows += batch.num_rows
+
+                yield write
+                copy.write(encoder.finish())
+            stored = cursor.rowcount
+        if stored != self.rows:
+            raise LoadError(
+                f"{self._table}: sent {self.rows:,} rows and PostgreSQL stored {stored:,}; nothing was committed"
+            )
+
+
+class CopyReader:
+    """A table's columns as a CSV stream out of COPY. ``bytea`` comes as base64, which is the text form of cells."""
+
+    def __init__(self, connection: Connection, table: TableName, columns: Sequence[TableColumn]) -> None:
+        self._connection = connection
+        self._table = table
+        fields = [
+            sql.SQL("translate(encode({0}, 'base64'), E'\\n', '') AS {0}").format(sql.Identifier(column.name))
+            if column.base == "bytea"
+            else sql.Identifier(column.name)
+            for column in columns
+        ]
+        self._statement = sql.SQL(
+            "COPY (SELECT {} FROM {}) TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE *, ENCODING 'UTF8')"
+        ).format(sql.SQL(", ").join(fields), table.identifier)
+        self._pieces: Iterator[bytes] | None = None
+        self._rest = b""
+        self.bytes_read = 0
+
+    def _stream(self) -> Iterator[bytes]:
+        with postgres_failures(str(self._table)):
+            self._connection.execute("SET datestyle = 'ISO, YMD'")  # whatever the role's own is
+            with self._connection.cursor() as cursor, cursor.copy(self._statement) as copy:
+                for piece in copy:
+                    yield bytes(piece)
+
+    def read(self, size: int, /) -> bytes:
+        if self._pieces is None:
+            self._pieces = self._stream()
+        pieces, got = [self._rest], len(self._rest)
+        while got < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            pieces.append(piece)
+            got += len(piece)
+        joined = b"".join(pieces)
+        self._rest = joined[size:]
+        self.bytes_read += min(size, len(joined))
+        return joined[:size]

@@ -1,0 +1,171 @@
+"""Everything that is decided, and refused, before the first row moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from ..contract.contract import Contract, quoted
+from ..contract.policy import check_source, check_target
+from ..crypto.keyset import Keyset
+from ..errors import ConfigurationError, ContractError
+from ..model import AtRest, ColumnStatus, DatasetStatus, Protection
+from ..protection.plan import ColumnStep, plain_parameters, plan
+from ..stores import postgres
+from ..stores.postgres import Connection, TableColumn, TableName
+from ..stores.postgres_types import arrow_type
+from .sources import OpenSource
+
+MODES = ("append", "replace")
+EXTRA_COLUMNS = ("refuse", "drop")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A PostgreSQL table.
+
+    :param connect: gives a new psycopg 3 connection.
+    :param mode: ``append``, or ``replace`` what the table holds.
+    :param set_role: the stable owner's role to act as; a leased user owns nothing itself.
+    :param allow_insecure_transport: load although the connection is weaker than the class demands; the report shows it.
+    """
+
+    connect: Callable[[], Any] = field(repr=False)
+    table: str
+    mode: str = "append"
+    set_role: str | None = None
+    allow_insecure_transport: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What else an author chose.
+
+    :param keyset: for the columns to be encrypted or tokenized.
+    :param reveal_with: opens the source's ciphertext where a rule needs the value.
+    :param extra_columns: source columns outside the contract: ``refuse`` or ``drop``.
+    :param declared_at_rest: what people declared of stores, by dataset namespace.
+    """
+
+    keyset: Keyset | None = None
+    reveal_with: Keyset | None = None
+    extra_columns: str = "refuse"
+    declared_at_rest: Mapping[str, AtRest] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """All that was decided before the first row."""
+
+    steps: tuple[ColumnStep, ...]
+    columns: Mapping[str, TableColumn]
+    schema: Any
+    source: DatasetStatus
+    target: DatasetStatus
+    warnings: tuple[str, ...]
+
+
+def check_words(target: Target, options: Options) -> None:
+    """:raises ConfigurationError: for an option that is none of the known ones."""
+    if target.mode not in MODES:
+        raise ConfigurationError(f"mode {target.mode!r}, expected one of {', '.join(MODES)}")
+    if options.extra_columns not in EXTRA_COLUMNS:
+        raise ConfigurationError(
+            f"extra_columns {options.extra_columns!r}, expected one of {', '.join(EXTRA_COLUMNS)}"
+        )
+
+
+def check(
+    opened: OpenSource,
+    contract: Contract,
+    connection: Connection,
+    table: TableName,
+    target: Target,
+    options: Options,
+) -> Checked:
+    """Hold source, contract and target together.
+
+    :raises ContractError: if a column, the source or the target does not meet what is required.
+    """
+    rules = contract.match(opened.columns, opened.status.dataset.uri, extra_columns=options.extra_columns)
+    steps = plan(rules, options.keyset, opened.states, options.reveal_with)
+    columns = {column.name: column for column in postgres.describe(connection, table)}
+    _check_table(steps, columns, table)
+    schema = pa.schema([(step.rule.name, arrow_type(columns[step.rule.name], str(table))) for step in steps])
+    source = DatasetStatus(
+        opened.status.dataset,
+        opened.status.at_rest,
+        opened.status.in_transit,
+        tuple(
+            opened.states.get(rule.name)
+            or ColumnStatus(rule.name, rule.classification, Protection.NONE, "text")
+            for rule in rules
+        ),
+    )
+    dataset = postgres.dataset(connection, table)
+    reached = DatasetStatus(
+        dataset,
+        options.declared_at_rest.get(dataset.namespace, AtRest()),
+        postgres.observe(connection),
+        tuple(_status(step, columns[step.rule.name]) for step in steps),
+    )
+    check_source(rules, source)
+    warnings = check_target(
+        [step.rule for step in steps], reached, allow_insecure_transport=target.allow_insecure_transport
+    )
+    return Checked(steps, columns, schema, source, reached, tuple(warnings))
+
+
+def _check_table(steps: Sequence[ColumnStep], columns: Mapping[str, TableColumn], table: TableName) -> None:
+    rules = [step.rule for step in steps]
+    names = [rule.name for rule in rules]
+    missing = [name for name in names if name not in columns]
+    generated = [name for name in names if name in columns and columns[name].generated]
+    unfilled = [
+        column.name
+        for column in columns.values()
+        if column.required and not (column.has_default or column.generated or column.name in names)
+    ]
+    unfit = [
+        rule.name
+        for rule in rules
+        if rule.protection.reversible
+        and rule.name in columns
+        and columns[rule.name].base not in ("bytea", "text", "varchar")
+    ]
+    problems = []
+    if missing:
+        problems.append(
+            f"it has no column {quoted(missing)}: add it to the table, or drop it in the contract"
+        )
+    if generated:
+        problems.append(f"column {quoted(generated)} is generated by the table: drop it in the contract")
+    if unfilled:
+        problems.append(
+            f"column {quoted(unfilled)} needs a value and gets none: give it a default, or load it"
+        )
+    if unfit:
+        problems.append(f"column {quoted(unfit)} is to hold ciphertext: make it bytea or text")
+    if problems:
+        raise ContractError(f"target {table}: " + "; ".join(problems))
+
+
+def _status(step: ColumnStep, column: TableColumn) -> ColumnStatus:
+    rule = step.rule
+    keyset_id, key_version = step.key
+    return ColumnStatus(
+        name=rule.name,
+        classification=rule.classification,
+        protection=rule.protection,
+        type=column.type,
+        algorithm=rule.protection.algorithm,
+        reversible=rule.protection.reversible,
+        domain=rule.domain,
+        scope=rule.scope,
+        keyset_id=keyset_id,
+        key_version=key_version,
+        parameters=plain_parameters(rule.parameters),
+    )

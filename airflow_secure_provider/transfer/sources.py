@@ -1,0 +1,182 @@
+"""Where rows come from: an S3 object, or a PostgreSQL table. Each is opened, judged, and then read in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..model import AtRest, ColumnStatus, DatasetStatus
+from ..objects.opening import open_object
+from ..objects.source import Counted, PlainStream
+from ..protection.reversible import from_base64
+from ..stores import manifest, postgres, s3
+from ..stores.csv import CsvReader
+from ..stores.postgres import TableName
+
+
+class OpenSource(Protocol):
+    """A source whose header has been read and whose rows have not."""
+
+    @property
+    def status(self) -> DatasetStatus: ...
+
+    @property
+    def version(self) -> str | None:
+        """What identifies the content: an object's version. ``None`` where the source has none."""
+
+    @property
+    def columns(self) -> list[str]: ...
+
+    @property
+    def states(self) -> Mapping[str, ColumnStatus]:
+        """How columns are known to be protected already."""
+
+    @property
+    def bytes_read(self) -> int: ...
+
+    def batches(self) -> Iterator[Any]:
+        """Arrow record batches, unverified until :meth:`finish` has returned."""
+
+    def finish(self) -> None:
+        """Verify that everything was read, and nothing else. Raises if not."""
+
+    def close(self) -> None: ...
+
+
+class Source(Protocol):
+    def open(self, declared: Mapping[str, AtRest]) -> OpenSource:
+        """:param declared: what people declared of stores at rest, by dataset namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Source:
+    """A CSV object, encrypted by its writer (AWS Encryption SDK) or by S3.
+
+    :param client: a boto3 S3 client.
+    :param kms_client: gives a boto3 KMS client for a key ARN.
+    :param context: pairs that the message's encryption context must hold.
+    :param key_arns: accepted wrapping keys; ``None`` for any that KMS lets the caller use.
+    """
+
+    client: Any = field(repr=False)
+    kms_client: Callable[[str], Any] = field(repr=False)
+    uri: str
+    context: Mapping[str, str] = field(default_factory=dict)
+    key_arns: Collection[str] | None = None
+
+    def open(self, declared: Mapping[str, AtRest]) -> OpenSource:
+        described = s3.describe(self.client, s3.S3Location.parse(self.uri))
+        raw, in_transit = s3.open_body(self.client, described)
+        try:
+            body = Counted(raw, described.size, described.location.uri)
+            stream = open_object(
+                body,
+                described.metadata,
+                described.at_rest,
+                kms_client=self.kms_client,
+                context=self.context,
+                key_arns=self.key_arns,
+            )
+            status = DatasetStatus(described.dataset, stream.at_rest, in_transit)
+            reader = CsvReader(stream, described.location.uri)
+            return _OpenObject(raw, body, stream, reader, status, described.version)
+        except BaseException:
+            raw.close()
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenObject:
+    raw: Any
+    body: Counted
+    stream: PlainStream
+    reader: CsvReader
+    status: DatasetStatus
+    version: str | None
+
+    @property
+    def columns(self) -> list[str]:
+        return self.reader.columns
+
+    @property
+    def states(self) -> Mapping[str, ColumnStatus]:
+        return {}
+
+    @property
+    def bytes_read(self) -> int:
+        return self.body.position
+
+    def batches(self) -> Iterator[Any]:
+        return self.reader.batches()
+
+    def finish(self) -> None:
+        self.stream.finish()
+
+    def close(self) -> None:
+        self.raw.close()
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresSource:
+    """A PostgreSQL table.
+
+    :param connect: gives a new psycopg 3 connection.
+    """
+
+    connect: Callable[[], Any] = field(repr=False)
+    table: str
+    set_role: str | None = None
+
+    def open(self, declared: Mapping[str, AtRest]) -> OpenSource:
+        table = TableName.parse(self.table)
+        raw = self.connect()
+        try:
+            connection = postgres.prepare(raw, self.set_role)
+            dataset = postgres.dataset(connection, table)
+            columns = postgres.describe(connection, table)
+            states = manifest.read_states(connection, table)
+            status = DatasetStatus(
+                dataset,
+                declared.get(dataset.namespace, AtRest()),
+                postgres.observe(connection),
+                tuple(states[column.name] for column in columns if column.name in states),
+            )
+            copy = postgres.CopyReader(connection, table, columns)
+            binary = frozenset(column.name for column in columns if column.base == "bytea")
+            return _OpenTable(connection, copy, CsvReader(copy, str(table)), status, states, binary)
+        except BaseException:
+            raw.close()
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenTable:
+    connection: Any
+    copy: postgres.CopyReader
+    reader: CsvReader
+    status: DatasetStatus
+    states: Mapping[str, ColumnStatus]
+    binary: frozenset[str]
+    version: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        return self.reader.columns
+
+    @property
+    def bytes_read(self) -> int:
+        return self.copy.bytes_read
+
+    def batches(self) -> Iterator[Any]:
+        for batch in self.reader.batches():
+            for index, name in enumerate(batch.schema.names):
+                if name in self.binary:
+                    batch = batch.set_column(index, name, from_base64(batch.column(index)))
+            yield batch
+
+    def finish(self) -> None:
+        """COPY ends with the statement's own success, which the driver has checked."""
+
+    def close(self) -> None:
+        self.connection.close()
