@@ -1,0 +1,27 @@
+"""The operators that DAGs import.
+
+They load on first use, so that a DAG file that names one of them does not pay for the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .encrypted_s3_to_postgres import EncryptedS3ToPostgresOperator
+    from .mask_columns import MaskColumnsOperator
+
+__all__ = ["EncryptedS3ToPostgresOperator", "MaskColumnsOperator"]
+
+_WHERE = {
+    "EncryptedS3ToPostgresOperator": "encrypted_s3_to_postgres",
+    "MaskColumnsOperator": "mask_columns",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,13 +89,24 @@ def credential_records() -> list[CredentialRecord]:
 
 def reason_for_denial() -> str | None:
     """Why this process may not lease anything now; None in a task."""
-    # Set by Airflow around the parsing of a DAG file, also in the task's own process.
-    if os.environ.get("_AIRFLOW_PARSING_CONTEXT_DAG_ID"):
-        return "a DAG file is being parsed; look the connection up inside a task"
     if not _task_process:
         return (
             "this process runs no task (it is a scheduler, DAG processor, triggerer, API server or command line); "
             "look the connection up inside a task, and check that the plugin of airflow-secure-provider is loaded "
             "(`airflow plugins`), which tells tasks from other processes"
         )
+    if _parses_a_dag_file():  # as a task's own process does before it runs the task
+        return "a DAG file is being parsed; look the connection up inside a task"
     return None
+
+
+def _parses_a_dag_file() -> bool:
+    """Airflow's own sign of it, an environment variable, stays set when the parsing is over; the stack does not."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith(
+            ("airflow.dag_processing.", "airflow.models.dagbag")
+        ):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False

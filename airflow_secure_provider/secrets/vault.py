@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from airflow.providers.hashicorp.secrets.vault import VaultBackend
-from airflow_secure_provider.errors import ConfigurationError, StoreError
 
+from airflow_secure_provider.errors import ConfigurationError, StoreError
 from airflow_secure_provider.secrets import leases
 from airflow_secure_provider.vault import (
     CONNECT_TIMEOUT_SECONDS,

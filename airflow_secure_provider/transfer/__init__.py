@@ -5,6 +5,6 @@ Plaintext is never written to disk, and nothing is committed before the whole so
 
 from .checks import Options, Target
 from .run import transfer
-from .sources import PostgresSource, S3Source
+from .sources import PostgresSource, S3Source, Source
 
-__all__ = ["Options", "PostgresSource", "S3Source", "Target", "transfer"]
+__all__ = ["Options", "PostgresSource", "S3Source", "Source", "Target", "transfer"]

@@ -1,0 +1,197 @@
+"""The ``airflow-secure`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from .. import __version__
+from ..errors import SecureProviderError, StoreError
+
+
+class _Group(click.Group):
+    """Ends in one line, without a traceback, where one of our errors says all there is to say."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SecureProviderError as error:
+            raise click.ClickException(f"{type(error).__name__}: {error}") from None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="airflow-secure")
+def cli() -> None:
+    """Keysets, and revealing of protected files."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    cli(args=arguments, prog_name="airflow-secure")
+
+
+# --- keys ---------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def keys() -> None:
+    """Make and look at keysets."""
+
+
+@keys.command("create")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--id", "keyset_id", required=True, help="The keyset's name; every wrap is bound to it.")
+@click.option(
+    "--kms-key", metavar="ARN", help="Wrap with this AWS KMS key, through the usual AWS configuration."
+)
+@click.option("--local", is_flag=True, help="Wrap with a new key file beside FILE (NAME.key, mode 0600).")
+def create_keys(file: Path, keyset_id: str, kms_key: str | None, local: bool) -> None:
+    """Write a new keyset with one key version to FILE."""
+    from ..crypto.keyset import Wrapper, create
+    from ..keyrings.aws_kms import AwsKmsKeyring
+    from ..keyrings.local import create_key_file
+    from ..keyrings.opening import local_key_path
+
+    if bool(kms_key) == local:
+        raise click.UsageError("give either --kms-key ARN or --local")
+    if file.exists():
+        raise click.UsageError(
+            f"{file} exists; a keyset is never overwritten, since nothing protected under it could be revealed again"
+        )
+    wrapper: Wrapper = (
+        AwsKmsKeyring(kms_key, _kms_client(kms_key)) if kms_key else create_key_file(local_key_path(file))
+    )
+    document = create(keyset_id, wrapper)
+    with _new_file(file, 0o644) as out:
+        out.write(document.to_json().encode())
+    click.echo(
+        f"{file}: keyset {document.id!r}, version {document.newest}, wrapped by {document.provider} {document.key_id}"
+    )
+    if local:
+        click.echo(f"{local_key_path(file)}: its wrapping key; keep it from others, and keep a copy")
+
+
+@keys.command("show")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--verify", is_flag=True, help="Also unwrap it and check that it is unchanged.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def show_keys(file: Path, verify: bool, as_json: bool) -> None:
+    """Tell what FILE holds. No key is printed; none of it is secret."""
+    import json
+
+    from ..crypto.keyset import KeysetDocument, unwrap
+    from ..keyrings.opening import wrapper_for
+
+    document = KeysetDocument.from_json(_read(file), str(file))
+    verified = None
+    if verify:
+        unwrap(document, wrapper_for(document, str(file), _kms_client))
+        verified = True
+    if as_json:
+        facts = {
+            "id": document.id,
+            "provider": document.provider,
+            "keyId": document.key_id,
+            "versions": [{"version": key.version, "created": key.created} for key in document.keys],
+            "verified": verified,
+        }
+        click.echo(json.dumps(facts, indent=2))
+        return
+    click.echo(f"keyset     {document.id}\nwrapped by {document.provider} {document.key_id}")
+    for key in document.keys:
+        newest = "  (newest: used for what is protected now)" if key.version == document.newest else ""
+        click.echo(f"version    {key.version}  {key.created}{newest}")
+    click.echo(
+        "verified   "
+        + ("yes: it unwraps and is unchanged" if verified else "no (--verify to unwrap and check)")
+    )
+
+
+# --- reveal -------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--contract", required=True, type=click.Path(path_type=Path), help="The data contract (ODCS).")
+@click.option("--dataset", help="Which dataset of the contract, by name or physicalName.")
+@click.option("--keyset", required=True, help="Path of the keyset, perhaps with ?id=…&min_version=….")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to (default: standard output).")
+def reveal(file: Path, contract: Path, dataset: str | None, keyset: str, output: Path | None) -> None:
+    """Give back the values in a CSV FILE of protected cells (- for standard input).
+
+    FILE may hold any of the contract's columns, with cells as base64 text, as a query writes them. Encrypted and
+    tokenized columns are revealed, all others stay as they are. A column that nothing can reveal is no error.
+    """
+    from ..contract.odcs import from_odcs
+    from ..keyrings.opening import open_keyset
+    from ..protection.reveal import reveal_batches, write_csv
+    from ..stores.csv import CsvReader
+
+    rules = from_odcs(_read(contract), str(contract), dataset).rules
+    opened = open_keyset(keyset, lambda location: _read(Path(location)), _kms_client)
+    source: IO[bytes] = sys.stdin.buffer if str(file) == "-" else _open(file)
+    with source:
+        reader = CsvReader(source, str(file))
+        batches = reveal_batches(reader.batches(), reader.columns, rules, opened, str(file))
+        if output is None:
+            rows = write_csv(batches, reader.columns, sys.stdout.buffer)
+        else:
+            with _new_file(output, 0o600) as out:
+                try:
+                    rows = write_csv(batches, reader.columns, out)
+                except BaseException:
+                    output.unlink()  # nothing half-written
+                    raise
+    click.echo(f"{rows:,} rows", err=True)
+
+
+# --- db -----------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def db() -> None:
+    """The package's tables in a target database."""
+
+
+@db.command("init")
+@click.option("--grant-to", metavar="ROLE", help="Also grant the role that loads what it needs on them.")
+def init_db(grant_to: str | None) -> None:
+    """Print the SQL that makes them: airflow-secure db init | psql …"""
+    from ..stores.ddl import DDL, grants
+
+    click.echo(DDL + (grants(grant_to) if grant_to else ""))
+
+
+# --- inside -------------------------------------------------------------------------------------------------
+
+
+def _kms_client(key_arn: str) -> Any:
+    import boto3
+
+    parts = key_arn.split(":")
+    return boto3.client("kms", region_name=parts[3] if len(parts) > 3 and parts[3] else None)
+
+
+def _read(path: Path) -> bytes:
+    with _open(path) as file:
+        return file.read()
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error.strerror}") from None
+
+
+def _new_file(path: Path, mode: int) -> IO[bytes]:
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")
+    except FileExistsError:
+        raise StoreError(f"{path} exists; choose another name, or remove it first") from None
+    except OSError as error:
+        raise StoreError(f"{path} can't be written: {error.strerror}") from None

@@ -1,0 +1,57 @@
+"""PostgreSQL table → protect or reveal and generalise columns → PostgreSQL table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..transfer import Options, PostgresSource, Source
+from ._base import SecureTransferOperator
+
+
+class MaskColumnsOperator(SecureTransferOperator):
+    """Make a table from another one with fewer, coarser or protected columns, in one transaction.
+
+    A column that the source is known to hold protected just as the rule wants passes through unchanged, so tokens go on
+    joining. Redacting, generalising or re-protecting ciphertext needs ``reveal_with``.
+
+    :param source: the table to read, ``schema.table``. (templated)
+    :param table: the target, ``schema.table``. (templated)
+    :param source_conn_id: where the source is; ``postgres_conn_id`` if not given. (templated)
+    :param reveal_with: the keyset that opens the source's ciphertext where a rule needs the value. (templated)
+    :param contract: see :class:`EncryptedS3ToPostgresOperator`, as for all other parameters.
+    """
+
+    template_fields: Sequence[str] = (
+        "source",
+        "table",
+        "keyset",
+        "reveal_with",
+        "aws_conn_id",
+        "postgres_conn_id",
+        "source_conn_id",
+        "set_role",
+    )
+
+    def __init__(
+        self,
+        *,
+        reveal_with: str | None = None,
+        source_conn_id: str | None = None,
+        mode: str = "replace",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(mode=mode, **kwargs)
+        self.reveal_with = reveal_with
+        self.source_conn_id = source_conn_id
+
+    def _source(self) -> Source:
+        conn_id = self.source_conn_id or self.postgres_conn_id
+        same_server = conn_id == self.postgres_conn_id
+        return PostgresSource(
+            lambda: self._connect(conn_id), self.source, set_role=self.set_role if same_server else None
+        )
+
+    def _options(self) -> Options:
+        return replace(super()._options(), reveal_with=self._open_keyset(self.reveal_with))

@@ -1,0 +1,40 @@
+"""What Airflow learns about this package; imports nothing, since every Airflow process reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    return {
+        "package-name": "airflow-secure-provider",
+        "name": "Secure Provider",
+        "description": "Data-pipeline security: encrypted loads, protected columns, leased credentials, "
+        "lineage with evidence.",
+        "secrets-backends": ["airflow_secure_provider.secrets.vault.VaultSecretsBackend"],
+        "plugins": [
+            {
+                "name": "secure_provider",
+                "plugin-class": "airflow_secure_provider.plugin.SecureProviderPlugin",
+            },
+        ],
+        "cli": ["airflow_secure_provider.cli.get_commands"],
+        "config": {
+            "secure_provider": {
+                "description": "Encryption evidence and protection of airflow-secure-provider.\n",
+                "options": {
+                    "declared_at_rest": {
+                        "description": "What encrypts stores that can't be asked, as JSON: dataset namespace to "
+                        "scheme, algorithm, key_provider and key_id. Only scheme is required. Shown in lineage "
+                        "with the evidence 'declared'; a store that is not listed is 'unknown', and classes from "
+                        "confidential up are refused there.\n",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": '{"postgres://db.example.com:5432": {"scheme": "volume", '
+                        '"algorithm": "AES-256-XTS", "key_provider": "aws-kms"}}',
+                        "default": "{}",
+                    },
+                },
+            },
+        },
+    }
