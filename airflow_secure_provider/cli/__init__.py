@@ -21,7 +21,7 @@ def get_commands() -> list[Any]:
     def run(arguments: Any) -> None:
         main(arguments.arguments)
 
-    rest = Arg(("arguments",), help="see: airflow-secure --help", nargs=argparse.REMAINDER)
+    rest = Arg(("arguments",), help="see: airflow-secure --help", nargs=argparse.REMAINDER)  # type: ignore[no-untyped-call]
     return [
         ActionCommand(name="secure", help="Keys, and revealing of protected files", func=run, args=(rest,))
     ]

@@ -72,7 +72,7 @@ def output_dataset(
     :param report: of a committed transfer; ``None`` if it failed, and then there is no column lineage to tell.
     """
     facets = _facets(status, contract)
-    statistics = {}
+    statistics: dict[str, Any] = {}
     if report is not None:
         facets["columnLineage"] = _column_lineage(report.source, report.edges)
         statistics["outputStatistics"] = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(

@@ -194,7 +194,7 @@ class SecureTransferOperator(BaseOperator):
 
     def _set_asset_events(self, context: Context, report: TransferReport) -> None:
         """The facts of the load on the outlets that the author declared; only after the commit."""
-        facts = {
+        facts: dict[str, Any] = {
             "rows": report.rows,
             "already_loaded": report.already_loaded,
             "status": str(report.target.status),

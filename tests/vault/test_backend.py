@@ -24,7 +24,7 @@ from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
 
 from airflow_secure_provider.errors import ConfigurationError
-from airflow_secure_provider.secrets import leases
+from airflow_secure_provider import leases
 from airflow_secure_provider.secrets.vault import VaultSecretsBackend
 from airflow_secure_provider.vault import LeaseBook, LeaseDenied, LeaseKey, issue_database_lease
 from sandbox.ca import Authority

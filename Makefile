@@ -1,0 +1,53 @@
+# make demo   installs all it needs into .venv, runs the main job, shows what happened
+# make test   passes the tests
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+
+VENV := .venv
+# Other than `python3 -m venv`'s own activate script: no path with a space is ever in a shebang.
+BIN := $(VENV)/bin/python -m
+PYTHON ?=
+ONLY ?=
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test test-long lint bench lock clean
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+	@echo 'also: install, test-long, lint, bench (ONLY=GROUP), lock, clean'
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml requirements/lock-py3.11.txt requirements/lock-py3.12.txt requirements/lock-py3.13.txt scripts/install.sh
+	@PYTHON='$(PYTHON)' VENV='$(VENV)' sh scripts/install.sh
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN) sandbox.demo
+
+test: $(STAMP)
+	@$(BIN) pytest -q -m 'not long'
+
+test-long: $(STAMP)
+	@$(BIN) pytest -q
+
+lint: $(STAMP)
+	@$(BIN) ruff check .
+	@$(BIN) ruff format --check .
+	@$(BIN) mypy
+	@$(BIN) importlinter.cli lint 2>/dev/null || $(VENV)/bin/python -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+bench: $(STAMP)
+	@$(BIN) benchmarks $(ONLY)
+
+# The locks: one for each supported Python, with hashes and without an index address.
+lock: $(STAMP)
+	@for version in 3.11 3.12 3.13; do \
+	  $(BIN) uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+	    --python-version $$version --python-platform x86_64-manylinux_2_34 --extra dev pyproject.toml \
+	    -o requirements/lock-py$$version.txt || exit 1; \
+	done
+
+clean:
+	rm -rf '$(VENV)' .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

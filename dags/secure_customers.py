@@ -1,0 +1,47 @@
+"""Customers and orders, encrypted in S3, become protected tables; analysts get a share without persons in it.
+
+``make demo`` runs this DAG on real servers. To run it on yours: three Airflow connections (``aws_default``; ``crm``, a
+PostgreSQL connection with ``sslmode=verify-full``), a keyset, and the tables of the contracts.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Asset
+from airflow_secure_provider.operators import EncryptedS3ToPostgresOperator, MaskColumnsOperator
+
+KEYSET = "s3://keys-vault/customers.keyset.json?id=customers"
+DATABASE = {"postgres_conn_id": "crm", "set_role": "crm_owner"}
+
+with DAG("secure_customers", schedule=None, tags=["secure"], doc_md=__doc__):
+    load_customers = EncryptedS3ToPostgresOperator(
+        task_id="load_customers",
+        source="s3://customer-lake/customers/{{ ds }}.csv",
+        encryption_context={"dataset": "crm.customers"},
+        table="crm.customers",
+        contract="contracts/customers.odcs.yaml",
+        keyset=KEYSET,
+        mode="replace",
+        outlets=[Asset("crm.customers")],
+        **DATABASE,
+    )
+    load_orders = EncryptedS3ToPostgresOperator(
+        task_id="load_orders",
+        source="s3://customer-lake/orders/{{ ds }}.csv",
+        encryption_context={"dataset": "crm.orders"},
+        table="crm.orders",
+        contract="contracts/orders.odcs.yaml",
+        keyset=KEYSET,
+        mode="replace",
+        outlets=[Asset("crm.orders")],
+        **DATABASE,
+    )
+    share = MaskColumnsOperator(
+        task_id="share",
+        source="crm.customers",
+        table="analytics.customers",
+        contract="contracts/analytics.odcs.yaml",
+        reveal_with=KEYSET,
+        outlets=[Asset("analytics.customers")],
+        **DATABASE,
+    )
+    [load_customers, load_orders] >> share
