@@ -32,7 +32,7 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "string",
                         "example": '{"postgres://db.example.com:5432": {"scheme": "volume", '
                         '"algorithm": "AES-256-XTS", "key_provider": "aws-kms"}}',
-                        "default": "{}",
+                        "default": "",  # Airflow formats defaults, so no braces here
                     },
                 },
             },

@@ -7,6 +7,7 @@ PostgreSQL connection with ``sslmode=verify-full``), a keyset, and the tables of
 from __future__ import annotations
 
 from airflow.sdk import DAG, Asset
+
 from airflow_secure_provider.operators import EncryptedS3ToPostgresOperator, MaskColumnsOperator
 
 KEYSET = "s3://keys-vault/customers.keyset.json?id=customers"

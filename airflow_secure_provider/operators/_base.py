@@ -213,7 +213,7 @@ def declared_at_rest() -> dict[str, AtRest]:
 
     :raises ConfigurationError: if it is not what its description says.
     """
-    text = conf.get("secure_provider", "declared_at_rest", fallback="{}")
+    text = conf.get("secure_provider", "declared_at_rest", fallback="") or "{}"
     where = "[secure_provider] declared_at_rest"
     try:
         body = json.loads(text)

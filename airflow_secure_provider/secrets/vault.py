@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from airflow.providers.hashicorp.secrets.vault import VaultBackend
 
-from airflow_secure_provider.errors import ConfigurationError, StoreError
 from airflow_secure_provider import leases
+from airflow_secure_provider.errors import ConfigurationError, StoreError
 from airflow_secure_provider.vault import (
     CONNECT_TIMEOUT_SECONDS,
     READ_TIMEOUT_SECONDS,

@@ -62,8 +62,8 @@ class TableColumn:
     generated: bool
 
 
-def prepare(connection: Any, set_role: str | None) -> Connection:
-    """Hold a connection out of a hook to what is needed here, and take on the stable owner's role.
+def prepare(connection: Any) -> Connection:
+    """Hold a connection out of a hook to what is needed here.
 
     :raises ConfigurationError: if it is not a psycopg 3 connection.
     """
@@ -75,13 +75,21 @@ def prepare(connection: Any, set_role: str | None) -> Connection:
     with postgres_failures("PostgreSQL"):
         connection.rollback()
         connection.autocommit = True  # from here on `with connection.transaction()` is a real BEGIN … COMMIT
-        if set_role:
-            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(set_role)))
     return connection
 
 
+def act_as(connection: Connection, role: str | None) -> None:
+    """Take on the stable owner's role, since a leased user owns nothing; ``None`` to stay who it is."""
+    if role:
+        with postgres_failures(f"SET ROLE {role}"):
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+
+
 def observe(connection: Connection) -> InTransit:
-    """How this live connection is protected, from the driver and from the server's own view."""
+    """How this live connection is protected, from the driver and from the server's own view.
+
+    To be called before :func:`act_as`: the server shows a connection's cipher to the user who logged in only.
+    """
     if not connection.pgconn.ssl_in_use:
         return InTransit(protocol="none", evidence=Evidence.OBSERVED)
     with postgres_failures("PostgreSQL"):

@@ -12,7 +12,7 @@ from ..contract.contract import Contract, quoted
 from ..contract.policy import check_source, check_target
 from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, ContractError
-from ..model import AtRest, ColumnStatus, DatasetStatus, Protection
+from ..model import AtRest, ColumnStatus, DatasetStatus, InTransit, Protection
 from ..protection.plan import ColumnStep, plain_parameters, plan
 from ..stores import postgres
 from ..stores.postgres import Connection, TableColumn, TableName
@@ -82,14 +82,16 @@ def check(
     opened: OpenSource,
     contract: Contract,
     connection: Connection,
-    table: TableName,
+    in_transit: InTransit,
     target: Target,
     options: Options,
 ) -> Checked:
     """Hold source, contract and target together.
 
+    :param in_transit: how *connection* is protected.
     :raises ContractError: if a column, the source or the target does not meet what is required.
     """
+    table = TableName.parse(target.table)
     rules = contract.match(opened.columns, opened.status.dataset.uri, extra_columns=options.extra_columns)
     steps = plan(rules, options.keyset, opened.states, options.reveal_with)
     columns = {column.name: column for column in postgres.describe(connection, table)}
@@ -109,7 +111,7 @@ def check(
     reached = DatasetStatus(
         dataset,
         options.declared_at_rest.get(dataset.namespace, AtRest()),
-        postgres.observe(connection),
+        in_transit,
         tuple(_status(step, columns[step.rule.name]) for step in steps),
     )
     check_source(rules, source)

@@ -54,10 +54,12 @@ def transfer(
     with postgres_failures(str(table)):
         raw = target.connect()
     with closing(raw):
-        connection = postgres.prepare(raw, target.set_role)
+        connection = postgres.prepare(raw)
         on_connection(connection)
+        in_transit = postgres.observe(connection)
+        postgres.act_as(connection, target.set_role)
         with closing(source.open(chosen.declared_at_rest)) as opened:
-            checked = check(opened, contract, connection, table, target, chosen)
+            checked = check(opened, contract, connection, in_transit, target, chosen)
             for warning in checked.warnings:
                 log.warning("%s", warning)
             on_checked(checked.source, checked.target)

@@ -13,6 +13,7 @@ from ..protection.reversible import from_base64
 from ..stores import manifest, postgres, s3
 from ..stores.csv import CsvReader
 from ..stores.postgres import TableName
+from ..stores.postgres_errors import postgres_failures
 
 
 class OpenSource(Protocol):
@@ -130,16 +131,19 @@ class PostgresSource:
 
     def open(self, declared: Mapping[str, AtRest]) -> OpenSource:
         table = TableName.parse(self.table)
-        raw = self.connect()
+        with postgres_failures(str(table)):
+            raw = self.connect()
         try:
-            connection = postgres.prepare(raw, self.set_role)
+            connection = postgres.prepare(raw)
+            in_transit = postgres.observe(connection)
+            postgres.act_as(connection, self.set_role)
             dataset = postgres.dataset(connection, table)
             columns = postgres.describe(connection, table)
             states = manifest.read_states(connection, table)
             status = DatasetStatus(
                 dataset,
                 declared.get(dataset.namespace, AtRest()),
-                postgres.observe(connection),
+                in_transit,
                 tuple(states[column.name] for column in columns if column.name in states),
             )
             copy = postgres.CopyReader(connection, table, columns)

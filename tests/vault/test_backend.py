@@ -23,8 +23,8 @@ from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
 
-from airflow_secure_provider.errors import ConfigurationError
 from airflow_secure_provider import leases
+from airflow_secure_provider.errors import ConfigurationError
 from airflow_secure_provider.secrets.vault import VaultSecretsBackend
 from airflow_secure_provider.vault import LeaseBook, LeaseDenied, LeaseKey, issue_database_lease
 from sandbox.ca import Authority
