@@ -5,17 +5,17 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 VENV := .venv
-# Other than `python3 -m venv`'s own activate script: no path with a space is ever in a shebang.
+# Programs run as modules: a script's first line can't name an interpreter whose path has a space.
 BIN := $(VENV)/bin/python -m
 PYTHON ?=
 ONLY ?=
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-long lint bench lock clean
+.PHONY: help install demo test test-long lint audit bench lock clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
-	@echo 'also: install, test-long, lint, bench (ONLY=GROUP), lock, clean'
+	@echo 'also: install, test-long, lint, audit, bench (ONLY=GROUP), lock, clean'
 
 install: $(STAMP)
 
@@ -36,7 +36,12 @@ lint: $(STAMP)
 	@$(BIN) ruff check .
 	@$(BIN) ruff format --check .
 	@$(BIN) mypy
-	@$(BIN) importlinter.cli lint 2>/dev/null || $(VENV)/bin/python -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	@$(VENV)/bin/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' >$(VENV)/lint-imports.log 2>&1 \
+	  || { cat $(VENV)/lint-imports.log; exit 1; }
+	@echo 'import layers: kept'
+
+audit: $(STAMP)
+	@VENV='$(VENV)' sh scripts/audit.sh
 
 bench: $(STAMP)
 	@$(BIN) benchmarks $(ONLY)

@@ -18,6 +18,7 @@ from sandbox.environment import clean_environment, short_directory
 from sandbox.postgres import Database, Postgres
 
 _scratch = contextlib.ExitStack()
+_REQUIRED = os.environ.get("REQUIRE", "")  # "all": a skipped test is a failed one
 
 
 def _isolate() -> None:
@@ -39,6 +40,16 @@ def _isolate() -> None:
 
 
 _isolate()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """With REQUIRE=all, as in CI, a part that was skipped was not tested, so it fails."""
+    outcome = yield
+    report = outcome.get_result()
+    if _REQUIRED == "all" and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although REQUIRE=all: {report.longrepr}"
 
 
 def pytest_unconfigure() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..transfer import S3Source, Source
 from ._base import SecureTransferOperator
+
+if TYPE_CHECKING:
+    from ..transfer import Source
+    from ._execution import Execution
 
 
 class EncryptedS3ToPostgresOperator(SecureTransferOperator):
@@ -58,10 +61,12 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
         self.encryption_context = encryption_context
         self.kms_key_arns = kms_key_arns
 
-    def _source(self) -> Source:
+    def make_source(self, execution: Execution) -> Source:
+        from ..transfer import S3Source
+
         return S3Source(
-            self._s3_client(),
-            self._kms_client,
+            execution.s3_client(),
+            execution.kms_client,
             self.source,
             context=self.encryption_context or {},
             key_arns=self.kms_key_arns,

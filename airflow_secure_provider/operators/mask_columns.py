@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..transfer import Options, PostgresSource, Source
 from ._base import SecureTransferOperator
+
+if TYPE_CHECKING:
+    from ..transfer import Source
+    from ._execution import Execution
 
 
 class MaskColumnsOperator(SecureTransferOperator):
@@ -46,12 +48,11 @@ class MaskColumnsOperator(SecureTransferOperator):
         self.reveal_with = reveal_with
         self.source_conn_id = source_conn_id
 
-    def _source(self) -> Source:
-        conn_id = self.source_conn_id or self.postgres_conn_id
-        same_server = conn_id == self.postgres_conn_id
-        return PostgresSource(
-            lambda: self._connect(conn_id), self.source, set_role=self.set_role if same_server else None
-        )
+    def make_source(self, execution: Execution) -> Source:
+        from ..transfer import PostgresSource
 
-    def _options(self) -> Options:
-        return replace(super()._options(), reveal_with=self._open_keyset(self.reveal_with))
+        conn_id = self.source_conn_id or self.postgres_conn_id
+        same = conn_id == self.postgres_conn_id
+        return PostgresSource(
+            lambda: execution.connect(conn_id), self.source, set_role=self.set_role if same else None
+        )

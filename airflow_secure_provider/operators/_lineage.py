@@ -1,0 +1,50 @@
+"""What an operator's run tells the OpenLineage provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.openlineage.extractors import OperatorLineage
+
+from ..errors import ConfigurationError
+from ..lineage.credentials import credential_facets
+from ..lineage.facets import input_dataset, named_dataset, output_dataset
+from ..stores.s3 import S3Location
+
+if TYPE_CHECKING:
+    from ._base import SecureTransferOperator
+    from ._execution import Execution
+
+
+def on_complete(operator: SecureTransferOperator, execution: Execution | None) -> OperatorLineage:
+    """Both datasets with everything seen, and how the columns came from each other."""
+    if execution is None or execution.report is None:
+        return on_failure(operator, execution)
+    report = execution.report
+    return OperatorLineage(
+        inputs=[input_dataset(report.source, report.contract)],
+        outputs=[output_dataset(report.target, report.contract, report)],
+        run_facets=credential_facets(),
+    )
+
+
+def on_failure(operator: SecureTransferOperator, execution: Execution | None) -> OperatorLineage:
+    """What was seen until the failure. Nothing was written, so there is no column lineage."""
+    if execution is None or execution.ends is None:
+        return OperatorLineage(inputs=_unseen(operator), run_facets=credential_facets())
+    source, target = execution.ends
+    contract = execution.contract.ref if execution.contract else None
+    return OperatorLineage(
+        inputs=[input_dataset(source, contract)],
+        outputs=[output_dataset(target, contract, None)],
+        run_facets=credential_facets(),
+    )
+
+
+def _unseen(operator: SecureTransferOperator) -> list[Any]:
+    """The source by its name alone, where its name is all there is to know."""
+    try:
+        location = S3Location.parse(operator.source)
+    except ConfigurationError:
+        return []
+    return [named_dataset(f"s3://{location.bucket}", location.key)]
