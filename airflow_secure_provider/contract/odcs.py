@@ -68,7 +68,7 @@ def _protection(column: Mapping[str, Any], place: str) -> Any:
 
 
 def _choose(schema: list[dict[str, Any]], dataset: str | None, where: str) -> dict[str, Any]:
-    named = [item for item in schema if dataset in (item["name"], item.get("physicalName"))]
+    named = [item for item in schema if dataset and dataset in (item["name"], item.get("physicalName"))]
     chosen = named if named else schema
     if len(chosen) != 1:
         known = quoted([item["name"] for item in schema]) or "nothing"
@@ -86,9 +86,12 @@ def _check_standard(body: Any, where: str) -> None:
 
     if not isinstance(body, dict):
         raise ContractError(f"contract {where} is not a mapping of keys to values")
-    error = jsonschema.exceptions.best_match(_validator().iter_errors(body))
-    if error is None:
+    errors = list(_validator().iter_errors(body))
+    if not errors:
         return
+    # Where one key breaks a rule, its neighbours count as unevaluated: an echo, which would hide the cause.
+    causes = [each for each in errors if each.validator != "unevaluatedProperties" or _unknown_keys(each)]
+    error = jsonschema.exceptions.best_match(causes or errors)
     path = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path
     ).lstrip(".")
@@ -101,8 +104,7 @@ def _explain(error: Any) -> str:
     if error.validator == "required":
         return f"key {quoted([key for key in error.validator_value if key not in error.instance])} is missing"
     if error.validator in ("additionalProperties", "unevaluatedProperties"):
-        known = _known_keys(error.schema)
-        unknown = [str(key) for key in error.instance if key not in known]
+        unknown = _unknown_keys(error)
         return (
             f"unknown key {quoted(unknown)}; is it misspelt?"
             if unknown
@@ -113,6 +115,11 @@ def _explain(error: Any) -> str:
     if error.validator == "type":
         return f"expected a value of type {error.validator_value}"
     return f"it does not meet {error.validator!r}"
+
+
+def _unknown_keys(error: Any) -> list[str]:
+    known = _known_keys(error.schema)
+    return [str(key) for key in error.instance if key not in known]
 
 
 def _known_keys(schema: Mapping[str, Any]) -> set[str]:
@@ -128,6 +135,12 @@ def _known_keys(schema: Mapping[str, Any]) -> set[str]:
 def _standard_schema() -> dict[str, Any]:
     text = importlib.resources.files("open_data_contract_standard").joinpath("schema.json").read_text()
     schema: dict[str, Any] = json.loads(text)
+    # Its conditions on logicalType hold for a column that has none too, which would then need a `map`: the standard
+    # makes logicalType optional, so let them hold only where it stands.
+    for part in schema["$defs"]["SchemaBaseProperty"].get("allOf", []):
+        condition = part.get("if", {})
+        for each in condition.get("anyOf", [condition]):
+            each["required"] = ["logicalType"]
     return schema
 
 

@@ -73,6 +73,8 @@ def column_rule(
 def _split(protection: Any, place: str) -> tuple[Protection, dict[str, Any]]:
     given = dict(protection) if isinstance(protection, Mapping) else {"method": protection}
     method = given.pop("method", None)
+    if not isinstance(method, str):
+        raise ContractError(f"{place}: protection needs a method, one of {', '.join(Protection)}")
     if method in _LATER:
         raise ContractError(f"{place}: protection {method!r} is not in this version yet; see the changelog")
     if method in _UNKEYED:
@@ -85,7 +87,7 @@ def _split(protection: Any, place: str) -> tuple[Protection, dict[str, Any]]:
         raise ContractError(
             f"{place}: protection {method!r}, expected one of {', '.join(Protection)}"
         ) from None
-    unknown = sorted(set(given) - _PARAMETERS[known])
+    unknown = sorted(map(str, set(given) - _PARAMETERS[known]))
     if unknown:
         takes = ", ".join(sorted(_PARAMETERS[known])) or "no parameters"
         raise ContractError(f"{place}: unknown parameter {unknown[0]!r} of {known}; it takes {takes}")

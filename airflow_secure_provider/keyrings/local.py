@@ -73,7 +73,7 @@ def open_key_file(path: Path) -> LocalKeyring:
     """:raises ConfigurationError: if the file is missing or others can read it."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
-        text = path.read_text()
+        text = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"key file {path} can't be read: {error.strerror}") from None
     if mode & 0o077:

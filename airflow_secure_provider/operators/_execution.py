@@ -48,7 +48,7 @@ class Execution:
                 self._target(),
                 self._options(),
                 task=_task_run(context),
-                on_checked=self._remember_ends,
+                on_ends=self._remember_ends,
                 on_connection=self._remember_connection,
             )
         self._set_asset_events(context, self.report)

@@ -56,9 +56,11 @@ def generalize(column: Any, rule: ColumnRule) -> Any:
             else _empty(column)
         )
     edges = parameters["bins"]
-    inner = [f"[{low:g},{high:g})" for low, high in itertools.pairwise(edges)]
-    labels = [f"<{edges[0]:g}", *inner, f">={edges[-1]:g}"]
-    numbers = column.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
+    exact = [str(edge).removesuffix(".0") for edge in edges]  # two edges never look alike
+    inner = [f"[{low},{high})" for low, high in itertools.pairwise(exact)]
+    labels = [f"<{exact[0]}", *inner, f">={exact[-1]}"]
+    # Beyond 2^53 the nearest float will do; a checked cast would fail there and quote the value.
+    numbers = column.cast(pa.float64(), safe=False).fill_null(0.0).to_numpy(zero_copy_only=False)
     missing = pc.is_null(column).to_numpy(zero_copy_only=False)
     bins = pa.array(np.searchsorted(np.asarray(edges, dtype=float), numbers, side="right"), mask=missing)
     return pa.array(labels).take(bins)

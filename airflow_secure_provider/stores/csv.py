@@ -6,11 +6,14 @@ are converted by their rules later, so that an error names column and record and
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from ..errors import FormatError, SecureProviderError
@@ -72,11 +75,26 @@ class CsvReader:
             except (pa.ArrowException, SecureProviderError) as error:
                 failure = self._explain(error)
             else:
+                self._refuse_blank_line(batch)
                 self._done += batch.num_rows
                 yield batch
                 continue
             raise failure
         self._expect_closed_quotes()
+
+    def _refuse_blank_line(self, batch: Any) -> None:
+        # pyarrow reads a blank line as a record of nulls, like ",,". It is one field, and so too short, unless the file
+        # has a single column. A record of nulls is taken for one if the file has a blank line at all.
+        if (
+            not self._file.blank_line
+            or batch.num_columns == 1
+            or not all(c.null_count for c in batch.columns)
+        ):
+            return
+        empty = functools.reduce(pc.and_, [pc.is_null(column) for column in batch.columns])
+        index = pc.index(empty, True).as_py()
+        if index >= 0:
+            raise FormatError(f"{self._where}: record {self._done + index + 1:,} is a blank line; remove it")
 
     def _expect_closed_quotes(self) -> None:
         # pyarrow takes an open quote at the end of the file for a field that reaches to there, and with it every
@@ -111,7 +129,7 @@ class CsvReader:
             column = re.search(r"In CSV column #(\d+)", message)
             place = f" in column {self.columns[int(column[1])]!r}" if column and self.columns else ""
             return FormatError(f"{self._where}: not UTF-8{place}, {behind}; convert it to UTF-8")
-        if "Empty CSV file" in message:
+        if "Empty CSV file" in message and not self._file.quotes % 2:
             return FormatError(f"{self._where} is empty; a header with the columns' names is expected")
         return FormatError(
             f"{self._where}: can't be read as CSV {behind}; is a quote left open, or a record over 4 MiB?"
@@ -119,12 +137,14 @@ class CsvReader:
 
 
 class _ReadableFile:
-    """What pyarrow needs of a Python file; keeps the error that its C++ side would wrap, and counts quotes."""
+    """What pyarrow needs of a Python file; keeps the error that its C++ side would wrap; counts quotes, sees blank lines."""
 
     def __init__(self, source: Readable) -> None:
         self._source = source
         self.failure: Exception | None = None
         self.quotes = 0
+        self.blank_line = False  # two line ends in a row, perhaps inside a field
+        self._last = b""
         self.closed = False
 
     def read(self, size: int = -1) -> bytes:
@@ -134,6 +154,8 @@ class _ReadableFile:
             self.failure = error
             raise
         self.quotes += piece.count(b'"')
+        self.blank_line = self.blank_line or _has_blank_line(piece) or _has_blank_line(self._last + piece[:1])
+        self._last = piece[-1:] or self._last
         return piece
 
     def readable(self) -> bool:
@@ -141,3 +163,14 @@ class _ReadableFile:
 
     def close(self) -> None:
         self.closed = True
+
+
+def _has_blank_line(data: bytes) -> bool:
+    """Whether two line ends follow each other (0.5 ms for 4 MiB; ``in`` takes several)."""
+    characters = np.frombuffer(data, dtype=np.uint8)
+    feeds = characters == ord("\n")
+    if b"\r" not in data:
+        return bool((feeds[1:] & feeds[:-1]).any())
+    returns = characters == ord("\r")
+    ends = feeds | returns
+    return bool((ends[1:] & ends[:-1] & ~(returns[:-1] & feeds[1:])).any())

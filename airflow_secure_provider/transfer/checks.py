@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ from ..contract.contract import Contract, quoted
 from ..contract.policy import check_source, check_target
 from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, ContractError
-from ..model import AtRest, ColumnStatus, DatasetStatus, InTransit, Protection
+from ..model import AtRest, ColumnStatus, DatasetStatus, Protection
 from ..protection.plan import ColumnStep, plain_parameters, plan
 from ..stores import postgres
 from ..stores.postgres import Connection, TableColumn, TableName
@@ -78,17 +78,23 @@ def check_words(target: Target, options: Options) -> None:
         )
 
 
+def look_at(connection: Connection, table: TableName, declared: Mapping[str, AtRest]) -> DatasetStatus:
+    """The target before anything is known of its columns. Before the connection takes on another role."""
+    dataset = postgres.dataset(connection, table)
+    return DatasetStatus(dataset, declared.get(dataset.namespace, AtRest()), postgres.observe(connection))
+
+
 def check(
     opened: OpenSource,
     contract: Contract,
     connection: Connection,
-    in_transit: InTransit,
+    reached: DatasetStatus,
     target: Target,
     options: Options,
 ) -> Checked:
     """Hold source, contract and target together.
 
-    :param in_transit: how *connection* is protected.
+    :param reached: the target as :func:`look_at` saw it.
     :raises ContractError: if a column, the source or the target does not meet what is required.
     """
     table = TableName.parse(target.table)
@@ -107,13 +113,7 @@ def check(
             for rule in rules
         ),
     )
-    dataset = postgres.dataset(connection, table)
-    reached = DatasetStatus(
-        dataset,
-        options.declared_at_rest.get(dataset.namespace, AtRest()),
-        in_transit,
-        tuple(_status(step, columns[step.rule.name]) for step in steps),
-    )
+    reached = replace(reached, columns=tuple(_status(step, columns[step.rule.name]) for step in steps))
     check_source(rules, source)
     warnings = check_target(
         [step.rule for step in steps], reached, allow_insecure_transport=target.allow_insecure_transport

@@ -21,7 +21,7 @@ from ..stores import manifest, postgres
 from ..stores.postgres import Connection, CopyWriter, TableName
 from ..stores.postgres_errors import postgres_failures
 from ..stores.postgres_types import is_text
-from .checks import Checked, Options, Target, check, check_words
+from .checks import Checked, Options, Target, check, check_words, look_at
 from .pipeline import Timings, ahead
 from .sources import OpenSource, Source
 
@@ -36,13 +36,14 @@ def transfer(
     options: Options | None = None,
     *,
     task: str | None = None,
-    on_checked: Callable[[DatasetStatus, DatasetStatus], None] = lambda source, target: None,
+    on_ends: Callable[[DatasetStatus, DatasetStatus], None] = lambda source, target: None,
     on_connection: Callable[[Connection], None] = lambda connection: None,
 ) -> TransferReport:
     """Move one source into one table, all or nothing.
 
     :param task: ``dag/task/run/map index``; identifies the load where the source has no version.
-    :param on_checked: told both ends as soon as they are known, for the lineage of a run that fails later.
+    :param on_ends: told both ends as soon as they are seen, and again when their columns are known, for the lineage of
+        a run that fails later.
     :param on_connection: given the target's connection, so that it can be cancelled from outside.
     :return: names, counts, key ids and evidence.
     :raises SecureProviderError: and nothing was written.
@@ -56,13 +57,14 @@ def transfer(
     with closing(raw):
         connection = postgres.prepare(raw)
         on_connection(connection)
-        in_transit = postgres.observe(connection)
+        reached = look_at(connection, table, chosen.declared_at_rest)
         postgres.act_as(connection, target.set_role)
         with closing(source.open(chosen.declared_at_rest)) as opened:
-            checked = check(opened, contract, connection, in_transit, target, chosen)
+            on_ends(opened.status, reached)
+            checked = check(opened, contract, connection, reached, target, chosen)
             for warning in checked.warnings:
                 log.warning("%s", warning)
-            on_checked(checked.source, checked.target)
+            on_ends(checked.source, checked.target)
             return _Run(opened, contract, connection, table, target.mode, checked, task, began).run()
 
 

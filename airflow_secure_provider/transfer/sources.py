@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from ..model import AtRest, ColumnStatus, DatasetStatus
@@ -17,7 +18,10 @@ from ..stores.postgres_errors import postgres_failures
 
 
 class OpenSource(Protocol):
-    """A source whose header has been read and whose rows have not."""
+    """A source that has been looked at, and of which nothing has been read yet.
+
+    Its columns are read (and with them the first bytes of its content) when first asked for.
+    """
 
     @property
     def status(self) -> DatasetStatus: ...
@@ -80,21 +84,23 @@ class S3Source:
                 key_arns=self.key_arns,
             )
             status = DatasetStatus(described.dataset, stream.at_rest, in_transit)
-            reader = CsvReader(stream, described.location.uri)
-            return _OpenObject(raw, body, stream, reader, status, described.version)
+            return _OpenObject(raw, body, stream, status, described.version)
         except BaseException:
             raw.close()
             raise
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _OpenObject:
     raw: Any
     body: Counted
     stream: PlainStream
-    reader: CsvReader
     status: DatasetStatus
     version: str | None
+
+    @cached_property
+    def reader(self) -> CsvReader:
+        return CsvReader(self.stream, self.body.where)
 
     @property
     def columns(self) -> list[str]:
@@ -148,21 +154,25 @@ class PostgresSource:
             )
             copy = postgres.CopyReader(connection, table, columns)
             binary = frozenset(column.name for column in columns if column.base == "bytea")
-            return _OpenTable(connection, copy, CsvReader(copy, str(table)), status, states, binary)
+            return _OpenTable(connection, copy, str(table), status, states, binary)
         except BaseException:
             raw.close()
             raise
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _OpenTable:
     connection: Any
     copy: postgres.CopyReader
-    reader: CsvReader
+    name: str
     status: DatasetStatus
     states: Mapping[str, ColumnStatus]
     binary: frozenset[str]
     version: str | None = None
+
+    @cached_property
+    def reader(self) -> CsvReader:
+        return CsvReader(self.copy, self.name)
 
     @property
     def columns(self) -> list[str]:

@@ -1,0 +1,124 @@
+"""One world and one real Airflow for all integration tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.airflow import Airflow
+from sandbox.environment import short_directory
+from sandbox.world import DATABASE, LAKE, World, encrypt, running_world
+
+CANARY = "Kanarì/integration-7f3a91"
+ROWS = [("1", f"ana@{CANARY}", f"note {CANARY}"), ("2", "", "x"), ("3", f"eve@{CANARY}", f'say "{CANARY}"')]
+_DDL = """
+SET ROLE crm_owner;
+CREATE TABLE crm.people (id bigint PRIMARY KEY, email text, notes bytea);
+CREATE TABLE crm.people_masked (id bigint PRIMARY KEY, email text);
+RESET ROLE;
+"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The world, its Airflow, and short words for what the tests do with them."""
+
+    world: World
+    airflow: Airflow
+
+    def run(self, dag_id: str, timeout_seconds: float = 90) -> str:
+        """Run a DAG to its end. :return: its run id."""
+        run_id = self.airflow.trigger(dag_id, logical_date=self.next_day())
+        self.airflow.wait(dag_id, run_id, timeout_seconds)
+        return run_id
+
+    def next_day(self) -> datetime:
+        _DAYS.append(_DAYS[-1] + timedelta(days=1))
+        return _DAYS[-1]
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        with self.world.postgres.connect(dbname=DATABASE) as connection:
+            return list(connection.execute(statement.encode()).fetchall())
+
+    def events(self, dag_id: str, run_id: str = "") -> list[dict[str, Any]]:
+        """Lineage events of a DAG's tasks."""
+        lines = self.world.events.read_text().splitlines() if self.world.events.exists() else []
+        found = [json.loads(line) for line in lines]
+        return [each for each in found if each["job"]["name"].startswith(f"{dag_id}.")]
+
+    def put(self, key: str, body: bytes) -> None:
+        self.world.aws.client("s3").put_object(Bucket=LAKE, Key=key, Body=body)
+
+    def everything_written(self) -> Iterator[tuple[str, bytes]]:
+        """All logs, events and the metadata database."""
+        folders = (self.airflow.logs_directory, self.airflow.process_logs_directory, self.world.events.parent)
+        for folder in folders:
+            for path in folder.rglob("*"):
+                if path.is_file():
+                    yield str(path.name), path.read_bytes()
+        for path in self.airflow.home.glob("airflow.db*"):
+            yield path.name, path.read_bytes()
+
+
+_DAYS = [datetime(2026, 1, 1, tzinfo=UTC)]
+
+
+def csv_of(rows: list[tuple[str, str, str]]) -> bytes:
+    lines = ["id,email,notes"]
+    lines += [",".join('"' + value.replace('"', '""') + '"' for value in row) for row in rows]
+    return ("\n".join(lines) + "\n").encode()
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with short_directory() as directory, running_world(directory) as world:
+        with world.postgres.connect(dbname=DATABASE, autocommit=True) as connection:
+            connection.execute(_DDL.encode())
+        environment = dict(world.airflow_environment)
+        backend = json.loads(environment["AIRFLOW__SECRETS__BACKEND_KWARGS"])
+        backend["dynamic"]["denied"] = {
+            "engine": "database",
+            "role": "forbidden",
+            "template": "connections/crm",
+        }
+        crm = backend["dynamic"]["crm"]
+        by_name = {
+            "conn_type": "postgres",
+            "host": "localhost",
+            "port": world.postgres.port,
+            "schema": DATABASE,
+            "extra": {"sslmode": "verify-full", "sslrootcert": str(world.postgres.ca_pem)},
+        }
+        backend["dynamic"]["crm_by_name"] = {**crm, "connection": by_name}
+        del backend["dynamic"]["crm_by_name"]["template"]
+        environment["AIRFLOW__SECRETS__BACKEND_KWARGS"] = json.dumps(backend)
+        kms = world.aws.client("kms")
+        good = encrypt(csv_of(ROWS), world.kms_key, kms, {"dataset": "crm.people"})
+        s3 = world.aws.client("s3")
+        objects = dict.fromkeys(
+            (
+                "good",
+                "bad_context",
+                "unclassified",
+                "weak",
+                "unknown_rest",
+                "sealed",
+                "denied",
+                "unreachable",
+            ),
+            good,
+        )
+        objects["tampered"] = good[:-5] + bytes([good[-5] ^ 1]) + good[-4:]
+        objects["plain"] = csv_of(ROWS)
+        many = [(str(n), f"p{n}@{CANARY}", f"note {n}") for n in range(1_000, 401_000)]
+        objects["slow"] = encrypt(csv_of(many), world.kms_key, kms, {"dataset": "crm.people"})
+        for name, body in objects.items():
+            s3.put_object(Bucket=LAKE, Key=f"{name}.csv", Body=body)
+        with Airflow(directory, Path(__file__).parent / "dags", environment) as airflow:
+            yield Stage(world, airflow)

@@ -1,0 +1,232 @@
+"""The operators, the secrets backend and lineage on a real Airflow with LocalExecutor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from .conftest import CANARY, Stage
+
+pytestmark = pytest.mark.airflow
+
+
+def loaded(stage: Stage) -> int:
+    return int(stage.query("SELECT count(*) FROM crm.people")[0][0])
+
+
+def active_leases(stage: Stage) -> int:
+    return len(stage.world.vault.leases("database/creds/crm-loader", "active"))
+
+
+def failed_log(stage: Stage, dag_id: str) -> str:
+    """Run a DAG whose only task must fail, at the first try, and give its log."""
+    before = loaded(stage)
+    run_id = stage.run(dag_id)
+    assert stage.airflow.task_states(dag_id, run_id) == {"load": "failed"}
+    tries = stage.airflow.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/load")["try_number"]
+    assert tries == 1, "it was tried again although it can't succeed"
+    assert loaded(stage) == before
+    return stage.airflow.task_log(dag_id, run_id, "load")
+
+
+def test_a_load_reports_and_gives_its_credential_back(stage: Stage) -> None:
+    run_id = stage.run("case_good")
+    assert stage.airflow.task_states("case_good", run_id) == {"load": "success"}
+    assert loaded(stage) == 3
+
+    report = stage.airflow.xcoms("case_good", run_id, "load")["return_value"]
+    assert (report["rows"], report["source"]["status"], report["target"]["status"]) == (
+        3,
+        "protected",
+        "protected",
+    )
+
+    assert active_leases(stage) == 0
+    assert stage.query("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%'") == [(0,)]
+
+    log = stage.airflow.task_log("case_good", run_id, "load")
+    assert "committed: 3 rows" in log
+
+    asset_events = stage.airflow.request("GET", "/assets/events")["asset_events"]
+    assert asset_events[-1]["extra"]["rows"] == 3
+    assert asset_events[-1]["extra"]["status"] == "protected"
+
+
+def test_a_load_again_changes_nothing_and_says_so(stage: Stage) -> None:
+    stage.run("case_good")
+    rows = stage.query("SELECT xmin::text, id FROM crm.people ORDER BY id")
+    run_id = stage.run("case_good")
+    assert stage.query("SELECT xmin::text, id FROM crm.people ORDER BY id") == rows
+    assert "already: nothing to do" in stage.airflow.task_log("case_good", run_id, "load")
+    assert stage.airflow.xcoms("case_good", run_id, "load")["return_value"]["already_loaded"] is True
+
+
+def test_lineage_of_a_load_names_both_ends_and_the_credential(stage: Stage) -> None:
+    stage.run("case_good")
+    event = [each for each in stage.events("case_good") if each["eventType"] == "COMPLETE"][-1]
+    (source,), (target,) = event["inputs"], event["outputs"]
+    assert (source["namespace"], source["name"]) == ("s3://customer-lake", "good.csv")
+    assert source["facets"]["secureProvider_encryption"]["atRest"]["scheme"] == "client-side"
+    assert source["facets"]["secureProvider_encryption"]["atRest"]["keyId"] == stage.world.kms_key
+    assert target["name"] == "crm.crm.people"
+    columns = {each["name"]: each for each in target["facets"]["secureProvider_encryption"]["columns"]}
+    assert columns["email"]["protection"] == "tokenize"
+    assert columns["email"]["domain"] == "person-email"
+    lineage = target["facets"]["columnLineage"]["fields"]["email"]
+    assert lineage["transformationType"] == "MASKED"
+    assert lineage["inputFields"][0]["transformations"][0]["masking"] is True
+    (credential,) = event["run"]["facets"]["secureProvider_credentials"]["credentials"]
+    assert (credential["connection"], credential["role"], credential["ttlSeconds"]) == (
+        "crm",
+        "crm-loader",
+        900,
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("tampered", ("DecryptionError", "s3://customer-lake/tampered.csv", "does not authenticate")),
+        ("missing", ("StoreError", "s3://customer-lake/missing.csv", "there is no such object")),
+        ("plain", ("ContractError", "column 'email' is restricted", "write it with the AWS Encryption SDK")),
+        ("bad_context", ("DecryptionError", "dataset='crm.people'", "expected dataset='crm.others'")),
+        ("unclassified", ("ContractError", "column 'notes' is not classified", "extra_columns='drop'")),
+        (
+            "weak",
+            (
+                "ContractError",
+                "column 'email' is restricted and has no protection",
+                "set one of encrypt, tokenize",
+            ),
+        ),
+        ("unknown_rest", ("ContractError", "postgres://localhost", "declared_at_rest")),
+    ],
+)
+def test_bad_input_fails_once_says_why_and_writes_nothing(
+    stage: Stage, case: str, words: tuple[str, ...]
+) -> None:
+    log = failed_log(stage, f"case_{case}")
+    for word in words:
+        assert word in log
+    assert active_leases(stage) == 0
+
+
+def test_lineage_of_a_failed_load_tells_what_was_seen(stage: Stage) -> None:
+    failed_log(stage, "case_tampered")
+    event = [each for each in stage.events("case_tampered") if each["eventType"] == "FAIL"][-1]
+    assert event["inputs"][0]["facets"]["secureProvider_encryption"]["atRest"]["scheme"] == "client-side"
+    assert event["outputs"][0]["name"] == "crm.crm.people"
+    assert "columnLineage" not in event["outputs"][0]["facets"]
+
+
+def test_lineage_of_an_early_failure_is_unknown_not_silent(stage: Stage) -> None:
+    failed_log(stage, "case_missing")
+    event = [each for each in stage.events("case_missing") if each["eventType"] == "FAIL"][-1]
+    assert event["inputs"][0]["name"] == "missing.csv"
+    assert event["inputs"][0]["facets"]["secureProvider_encryption"]["status"] == "unknown"
+
+
+def test_mask_passes_tokens_through(stage: Stage) -> None:
+    stage.run("case_good")
+    run_id = stage.run("case_mask")
+    assert stage.airflow.task_states("case_mask", run_id) == {"mask": "success"}
+    same = stage.query("SELECT count(*) FROM crm.people p JOIN crm.people_masked m USING (id, email)")
+    assert same == [(3,)]
+
+
+def test_a_stock_operator_leases_too_and_its_lineage_says_so(stage: Stage) -> None:
+    before = len(stage.world.vault.leases("database/creds/crm-loader"))
+    run_id = stage.run("case_stock")
+    assert stage.airflow.task_states("case_stock", run_id) == {"query": "success"}
+    assert len(stage.world.vault.leases("database/creds/crm-loader")) == before + 1
+    assert active_leases(stage) == 0
+    facets = [each["run"]["facets"] for each in stage.events("case_stock")]
+    assert any("secureProvider_credentials" in each for each in facets)
+
+
+def test_a_killed_load_leaves_nothing_and_the_retry_loads_each_row_once(stage: Stage) -> None:
+    stage.run("case_good")
+    before = stage.query("SELECT id, email, notes FROM crm.people ORDER BY id")
+    run_id = stage.airflow.trigger("case_slow", logical_date=stage.next_day())
+    pid = _pid_of_running_copy(stage)
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while _backends_in_copy(stage) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert stage.query("SELECT id, email, notes FROM crm.people ORDER BY id") == before
+    assert stage.airflow.wait("case_slow", run_id, 120) == "success"
+    assert stage.query("SELECT count(*), count(DISTINCT id) FROM crm.people") == [(400_003, 400_003)]
+
+
+def _backends_in_copy(stage: Stage) -> list[tuple[object, ...]]:
+    return stage.query(
+        "SELECT client_port FROM pg_stat_activity WHERE query LIKE 'COPY \"crm\".\"people\"%' AND state = 'active'"
+    )
+
+
+def _pid_of_running_copy(stage: Stage) -> int:
+    """The process that has sent some rows, by the client's end of its connection."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        progress = stage.query(
+            "SELECT a.client_port FROM pg_stat_progress_copy p JOIN pg_stat_activity a USING (pid) WHERE p.tuples_processed > 0"
+        )
+        if progress:
+            return _owner_of_port(int(progress[0][0]))
+        time.sleep(0.01)
+    raise AssertionError("no COPY was seen under way")
+
+
+def _owner_of_port(port: int) -> int:
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table][1:]
+    inode = next(row[9] for row in rows if int(row[1].split(":")[1], 16) == port and row[3] == "01")
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        except OSError:
+            continue
+        if f"socket:[{inode}]" in links:
+            return int(pid)
+    raise AssertionError("nobody has the port")
+
+
+def test_a_sealed_vault_is_said_to_be_sealed(stage: Stage) -> None:
+    vault = stage.world.vault
+    client = vault.client()
+    client.sys.seal()
+    try:
+        log = failed_log(stage, "case_sealed")
+    finally:
+        client.sys.submit_unseal_key(vault.unseal_key)
+        client.adapter.close()
+    assert "Vault is sealed" in log
+    assert "isn't defined" not in log
+
+
+def test_a_denying_vault_is_said_to_deny(stage: Stage) -> None:
+    log = failed_log(stage, "case_denied")
+    assert "403" in log
+    assert "database/creds/forbidden" in log
+    assert "isn't defined" not in log
+
+
+def test_no_canary_and_no_credential_was_written_anywhere(stage: Stage) -> None:
+    searched = 0
+    for name, content in stage.everything_written():
+        searched += 1
+        assert CANARY.encode() not in content, name
+        assert CANARY.encode("ascii", "backslashreplace") not in content, name
+        for what, secret in stage.world.secrets.items():
+            assert secret.encode() not in content, f"{what} in {name}"
+    assert searched > 10
+
+
+def test_an_unreachable_vault_is_said_to_be_unreachable(stage: Stage) -> None:
+    stage.world.vault.stop()  # the last test of this module: nothing works without it
+    log = failed_log(stage, "case_unreachable")
+    assert "could not reach Vault" in log
+    assert "isn't defined" not in log
