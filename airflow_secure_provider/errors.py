@@ -20,6 +20,8 @@ It names columns, key ids, byte offsets and counts; never a value, a key, a toke
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 
 class SecureProviderError(Exception):
     """The root of the tree."""
@@ -63,3 +65,16 @@ class KeyringUnavailable(TransientError, KeyringError):
 
 class StoreUnavailable(TransientError, StoreError):
     """The store could not be reached, or the connection to it broke."""
+
+
+def raise_alone(error: Exception) -> NoReturn:
+    """Raise an error with neither cause nor context.
+
+    For the end of a ``with`` block: what is raised there gets the block's own exception as its context, whatever
+    ``from None`` says, and with it the row that a driver quoted.
+    """
+    try:
+        raise error
+    except type(error):
+        error.__cause__ = error.__context__ = None
+        raise

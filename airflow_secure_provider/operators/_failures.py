@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from ..errors import SecureProviderError, TransientError
+from ..errors import SecureProviderError, TransientError, raise_alone
 
 
 @contextmanager
@@ -21,4 +21,4 @@ def as_airflow_failures() -> Iterator[None]:
     except SecureProviderError as error:
         failure = AirflowFailException(f"{type(error).__name__}: {error}")
     if failure is not None:
-        raise failure
+        raise_alone(failure)

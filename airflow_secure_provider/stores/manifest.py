@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 
-from ..errors import ConfigurationError, ContractError
+from ..errors import ConfigurationError, ContractError, raise_alone
 from ..model import Classification, ColumnStatus, ContractRef, Protection
 from .postgres import Connection, TableName
 from .postgres_errors import postgres_failures
@@ -185,7 +185,9 @@ def _manifest_failures() -> Iterator[None]:
         except (UndefinedTable, InvalidSchemaName):
             missing = True
     if missing:
-        raise ConfigurationError(
-            "the tables of schema secure_provider are missing in the target database; "
-            "make them once: airflow-secure db init | psql …"
+        raise_alone(
+            ConfigurationError(
+                "the tables of schema secure_provider are missing in the target database; "
+                "make them once: airflow-secure db init | psql …"
+            )
         )

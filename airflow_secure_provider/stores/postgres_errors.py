@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from ..errors import LoadError, StoreError, StoreUnavailable
+from ..errors import LoadError, StoreError, StoreUnavailable, raise_alone
 
 _IN_WORDS = {
     "22001": "a value is longer than the column allows; widen the column, or shorten the value in the source",
@@ -43,8 +43,8 @@ def postgres_failures(where: str) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         failure = explain(error, where)
-    if failure is not None:  # raised out here, so that the original is not its context
-        raise failure
+    if failure is not None:
+        raise_alone(failure)
 
 
 def explain(error: psycopg.Error, where: str) -> StoreError:

@@ -198,7 +198,7 @@ def edge(step: ColumnStep) -> ColumnEdge:
     elif rule.protection.algorithm:
         what = f"{rule.protection}: {rule.protection.algorithm}"
     else:
-        what = str(rule.protection)
+        what = "unchanged" if rule.protection is Protection.NONE else str(rule.protection)
     if step.revealer:
         what = f"revealed, then {what}"
     return ColumnEdge(rule.name, rule.name, rule.protection, rule.protection is not Protection.NONE, what)

@@ -1,0 +1,113 @@
+"""What an author can get wrong, and what they are told; a whole run is in tests/integration."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_secure_provider.errors import ConfigurationError, ContractError, StoreUnavailable
+from airflow_secure_provider.model import Evidence
+from airflow_secure_provider.operators import EncryptedS3ToPostgresOperator, MaskColumnsOperator
+from airflow_secure_provider.operators._execution import Execution, declared_at_rest
+from airflow_secure_provider.operators._failures import as_airflow_failures
+
+DECLARED = "AIRFLOW__SECURE_PROVIDER__DECLARED_AT_REST"
+
+
+def load(**changes: Any) -> EncryptedS3ToPostgresOperator:
+    return EncryptedS3ToPostgresOperator(**{"task_id": "load", "source": "s3://b/k", "table": "t", **changes})
+
+
+@pytest.mark.parametrize("operator", [EncryptedS3ToPostgresOperator, MaskColumnsOperator])
+def test_every_template_field_is_set(operator: type) -> None:
+    task = operator(task_id="t", source="s3://b/k", table="t", columns={"a": "none"})
+    assert [name for name in operator.template_fields if not hasattr(task, name)] == []  # type: ignore[attr-defined]
+
+
+def test_the_contract_is_never_rendered() -> None:
+    assert "contract" not in EncryptedS3ToPostgresOperator.template_fields
+    assert "columns" not in EncryptedS3ToPostgresOperator.template_fields
+
+
+def test_default_args_reach_both_operators() -> None:
+    with DAG("d", default_args={"postgres_conn_id": "crm", "set_role": "owner"}):
+        tasks = load(columns={}), MaskColumnsOperator(task_id="m", source="a", table="b", columns={})
+    assert {(task.postgres_conn_id, task.set_role) for task in tasks} == {("crm", "owner")}
+
+
+def test_it_maps_over_objects() -> None:
+    with DAG("d"):
+        mapped = EncryptedS3ToPostgresOperator.partial(
+            task_id="load", table="t", columns={"a": "none"}
+        ).expand(source=["s3://b/1", "s3://b/2"])
+    assert mapped.operator_class is EncryptedS3ToPostgresOperator
+
+
+def test_it_pickles_before_it_has_run() -> None:
+    assert pickle.loads(pickle.dumps(load(columns={"a": "none"}))).source == "s3://b/k"  # noqa: S301
+
+
+@pytest.mark.parametrize("given", [{}, {"contract": "c.yaml", "columns": {"a": "none"}}])
+def test_either_contract_or_columns(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="task 'load': give either contract= or columns="):
+        Execution(load(**given))._read_contract()
+
+
+def test_a_contract_lies_beside_the_dag_file(tmp_path: Path) -> None:
+    with DAG("d") as dag:
+        task = load(contract="contracts/c.yaml")
+    dag.fileloc = str(tmp_path / "dag.py")
+    with pytest.raises(
+        Exception, match=r"'contracts/c.yaml' can't be read at .*/contracts/c.yaml: No such file"
+    ):
+        Execution(task)._read_contract()
+
+
+def test_errors_that_may_pass_are_retried_and_others_are_not() -> None:
+    with pytest.raises(StoreUnavailable), as_airflow_failures():
+        raise StoreUnavailable("later")
+    with (
+        pytest.raises(AirflowFailException, match="ContractError: column 'x'") as caught,
+        as_airflow_failures(),
+    ):
+        raise ContractError("column 'x'")
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_nothing_is_declared_unless_somebody_does() -> None:
+    assert declared_at_rest() == {}
+
+
+def test_what_is_declared_counts_as_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DECLARED, '{"postgres://db:5432": {"scheme": "volume", "algorithm": "AES-256-XTS"}}')
+    stated = declared_at_rest()["postgres://db:5432"]
+    assert (stated.scheme, stated.evidence) == ("volume", Evidence.DECLARED)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("no json", "is not a JSON object of objects"),
+        ('["volume"]', "is not a JSON object of objects"),
+        ('{"postgres://db:5432": {"shceme": "volume"}}', "unknown key 'shceme'"),
+        ('{"postgres://db:5432": {}}', "scheme is missing"),
+    ],
+)
+def test_a_declaration_with_a_mistake_is_refused(
+    monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    monkeypatch.setenv(DECLARED, text)
+    with pytest.raises(ConfigurationError, match=words):
+        declared_at_rest()
+
+
+def test_on_kill_before_a_run_does_nothing() -> None:
+    task = load(columns={"a": "none"})
+    task.on_kill()
+    assert task._execution is None
