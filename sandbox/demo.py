@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from rich.console import Console
 from sandbox.airflow import Airflow
 from sandbox.checks import Check, Seen, run_checks
 from sandbox.data import CUSTOMER_COLUMNS, ORDER_COLUMNS, Canaries, as_csv, customers, orders
-from sandbox.environment import REPOSITORY, short_directory, unwind_on_signals
+from sandbox.environment import REPOSITORY, isolate_this_process, short_directory, unwind_on_signals
 from sandbox.page import show
 from sandbox.world import World, running_world
 
@@ -46,11 +48,18 @@ def main() -> int:
     console = Console(soft_wrap=False, width=min(Console().width, 130) if sys.stdout.isatty() else 118)
     steps = Steps(console)
     console.print("[bold]airflow-secure-provider: the main job on real servers[/]")
-    with unwind_on_signals(), short_directory() as directory, running_world(directory) as world:
+    with unwind_on_signals(), short_directory() as directory, _world(directory) as world:
         steps.done("PostgreSQL, S3 + KMS and the Vault stand-in are up, over TLS with a throw-away CA")
         failed = _run(console, steps, world, directory)
     console.print(f"[dim]{steps.seconds:.0f} s in all; everything is stopped and removed[/]")
     return 1 if failed else 0
+
+
+@contextlib.contextmanager
+def _world(directory: Path) -> Iterator[World]:
+    isolate_this_process(directory / "home")
+    with running_world(directory) as world:
+        yield world
 
 
 def _run(console: Console, steps: Steps, world: World, directory: Path) -> bool:

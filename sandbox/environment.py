@@ -71,6 +71,15 @@ def clean_environment(home: Path, **extra: str) -> dict[str, str]:
     }
 
 
+def isolate_this_process(home: Path, **extra: str) -> None:
+    """Give this very process a clean environment, before it imports what reads it (Airflow, boto3, requests)."""
+    kept = {name: os.environ[name] for name in ("PGBIN", "TMPDIR", "TERM", "COLUMNS") if name in os.environ}
+    environment = clean_environment(home, **extra)
+    environment.pop("TMPDIR", None)
+    os.environ.clear()
+    os.environ.update(environment | kept)
+
+
 def free_port() -> int:
     """A TCP port that was free on 127.0.0.1 a moment ago."""
     with socket.socket() as probe:

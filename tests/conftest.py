@@ -14,7 +14,7 @@ import pytest
 
 from sandbox.aws import Aws
 from sandbox.ca import Authority
-from sandbox.environment import clean_environment, short_directory
+from sandbox.environment import isolate_this_process, short_directory
 from sandbox.postgres import Database, Postgres
 
 _scratch = contextlib.ExitStack()
@@ -24,8 +24,7 @@ _REQUIRED = os.environ.get("REQUIRE", "")  # "all": a skipped test is a failed o
 def _isolate() -> None:
     """Airflow reads its settings when it is imported, which a test module may do: before that, so here."""
     home = _scratch.enter_context(short_directory())
-    kept = {name: os.environ[name] for name in ("PGBIN", "TMPDIR") if name in os.environ}
-    environment = clean_environment(
+    isolate_this_process(
         home,
         AIRFLOW_HOME=str(home / "airflow"),
         AIRFLOW__CORE__DAGS_FOLDER=str(home / "airflow" / "dags"),
@@ -33,10 +32,8 @@ def _isolate() -> None:
         AIRFLOW__CORE__LOAD_EXAMPLES="False",
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{home / 'airflow' / 'airflow.db'}",
         AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
+        **{name: value for name, value in os.environ.items() if name.startswith("TESTBED_")},
     )
-    del environment["TMPDIR"]
-    os.environ.clear()
-    os.environ.update(environment | kept)
 
 
 _isolate()
