@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -89,10 +90,8 @@ def _run(console: Console, steps: Steps, world: World, directory: Path) -> bool:
         if state != "success":
             for task, its in airflow.task_states("secure_customers", run_id).items():
                 if its != "success":
-                    console.print(
-                        f"[red]{task}: {its}[/]\n{airflow.task_log('secure_customers', run_id, task)[-3000:]}",
-                        markup=False,
-                    )
+                    log = airflow.task_log("secure_customers", run_id, task)
+                    console.print(f"{task}: {its}: {why(log)}", markup=False, style="red")
             return True
         seen = Seen(
             world, airflow, run_id, people, sold, plain_customers + plain_orders, canaries, DAGS / "contracts"
@@ -101,6 +100,16 @@ def _run(console: Console, steps: Steps, world: World, directory: Path) -> bool:
         steps.done("checked")
         show(console, seen, results)
     return _tell_failures(console, results)
+
+
+def why(log: str) -> str:
+    """The errors in a task's log, which is one JSON object a line."""
+    told = []
+    for line in log.splitlines():
+        with contextlib.suppress(ValueError):
+            entry = json.loads(line)
+            told += [f"{each['exc_type']}: {each['exc_value']}" for each in entry.get("error_detail") or []]
+    return "; ".join(told) or log[-2000:]
 
 
 def _tell_failures(console: Console, results: list[Check]) -> bool:

@@ -33,7 +33,7 @@ class Contract:
         known = {rule.name: rule for rule in self.rules}
         twice = sorted({name for name in columns if list(columns).count(name) > 1})
         missing = [name for name in known if name not in columns]
-        extra = [name for name in columns if name not in known]
+        extra = [name for name in dict.fromkeys(columns) if name not in known]
         problems = []
         if twice:
             problems.append(f"column {quoted(twice)} stands twice in its header: rename or remove one")

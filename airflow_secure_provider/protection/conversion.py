@@ -31,7 +31,7 @@ def convert(column: Any, target: Any, *, name: str, what: str, first_record: int
         return column
     index = None
     try:
-        return column.cast(target)
+        return _cast(column, target)
     except pa.ArrowNotImplementedError:
         pass
     except pa.ArrowInvalid:
@@ -57,13 +57,20 @@ def canonical_text(column: Any) -> Any:
     return column if pa.types.is_string(column.type) else column.cast(pa.string())
 
 
+def _cast(column: Any, target: Any) -> Any:
+    if pa.types.is_time(target) and pa.types.is_string(column.type):
+        # Arrow reads no time of day in text, but timestamps: let it be one of some day.
+        column = pc.binary_join_element_wise("1970-01-01", column, " ").cast(pa.timestamp("us"))
+    return column.cast(target)
+
+
 def _first_bad(column: Any, target: Any) -> int:
     """The index of the first value that does not cast, by halving."""
     low, high = 0, len(column)
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            column.slice(low, middle - low).cast(target)
+            _cast(column.slice(low, middle - low), target)
             low = middle
         except pa.ArrowInvalid:
             high = middle

@@ -6,7 +6,9 @@ are converted by their rules later, so that an error names column and record and
 
 from __future__ import annotations
 
+import csv as python_csv
 import functools
+import io
 import re
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -20,6 +22,8 @@ from ..errors import FormatError, SecureProviderError
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """About 27,000 records of 150 bytes: inside the 16–32 thousand rows at which column protection is fastest."""
+
+_HEADER_BYTES = 64 * 1024
 
 
 class Readable(Protocol):
@@ -41,6 +45,8 @@ class CsvReader:
         self._done = 0
         self.columns: list[str] = []
         try:
+            # Every column is text; pyarrow takes types by name, so the header is read ahead.
+            names = self._file.header()
             self._reader = csv.open_csv(
                 self._file,
                 read_options=csv.ReadOptions(use_threads=False, block_size=block_bytes),
@@ -48,7 +54,7 @@ class CsvReader:
                     newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=self._remember
                 ),
                 convert_options=csv.ConvertOptions(
-                    default_column_type=pa.string(),
+                    column_types=dict.fromkeys(names, pa.string()),
                     strings_can_be_null=True,
                     quoted_strings_can_be_null=False,
                     null_values=[""],
@@ -56,6 +62,8 @@ class CsvReader:
                 ),
             )
             self.columns = list(self._reader.schema.names)
+            if self.columns != names:
+                raise FormatError(f"{where}: its header can't be read; write it as plain or quoted names")
         except (pa.ArrowException, UnicodeDecodeError, SecureProviderError) as error:
             failure = self._explain(error)
         else:
@@ -141,22 +149,51 @@ class _ReadableFile:
 
     def __init__(self, source: Readable) -> None:
         self._source = source
+        self._ahead = b""
         self.failure: Exception | None = None
         self.quotes = 0
         self.blank_line = False  # two line ends in a row, perhaps inside a field
         self._last = b""
         self.closed = False
 
-    def read(self, size: int = -1) -> bytes:
+    def header(self) -> list[str]:
+        """The names in the first record, without taking it."""
+        while b"\n" not in self._ahead or self._ahead.count(b'"') % 2:
+            piece = self._take(_HEADER_BYTES)
+            if not piece and b"\n" not in self._ahead and self._ahead:
+                self._ahead += b"\n"  # nothing but a header
+            if not piece or len(self._ahead) > BLOCK_BYTES:
+                break
+            self._ahead += piece
+        # Decoded leniently: where it is not UTF-8, the comparison with pyarrow's own reading fails.
+        text = self._ahead.decode("utf-8-sig", errors="replace")
         try:
-            piece = self._source.read(size if size >= 0 else BLOCK_BYTES)
-        except Exception as error:
-            self.failure = error
-            raise
+            return next(python_csv.reader(io.StringIO(text, newline="")), [])
+        except python_csv.Error:  # a name of over 128 KiB: a quote left open
+            return []
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = size if size >= 0 else BLOCK_BYTES
+        while len(self._ahead) < wanted:
+            piece = self._take(wanted - len(self._ahead))
+            if not piece:
+                break
+            self._ahead = self._ahead + piece if self._ahead else piece
+        piece, self._ahead = self._ahead[:wanted], self._ahead[wanted:]
+        if piece.endswith(b"\r") and len(piece) > 1:
+            # pyarrow takes a line feed at the start of a block for the end of the block before, also inside a field.
+            piece, self._ahead = piece[:-1], b"\r" + self._ahead
         self.quotes += piece.count(b'"')
         self.blank_line = self.blank_line or _has_blank_line(piece) or _has_blank_line(self._last + piece[:1])
         self._last = piece[-1:] or self._last
         return piece
+
+    def _take(self, size: int) -> bytes:
+        try:
+            return self._source.read(size)
+        except Exception as error:
+            self.failure = error
+            raise
 
     def readable(self) -> bool:
         return True

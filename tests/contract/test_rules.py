@@ -1,0 +1,315 @@
+"""What an author may write about one column, and what is said to the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_secure_provider.contract.rules import LOGICAL_TYPES, column_rule
+from airflow_secure_provider.errors import ContractError
+from airflow_secure_provider.model import Classification, ColumnRule, Protection
+
+
+def rule(protection: Any, classification: str = "internal", **options: Any) -> ColumnRule:
+    return column_rule("email", classification, protection, contract_id="c1", where="contract f, ", **options)
+
+
+def generalize(logical_type: str = "string", **parameters: Any) -> ColumnRule:
+    return rule({"method": "generalize", **parameters}, logical_type=logical_type)
+
+
+@pytest.mark.parametrize(
+    ("protection", "expected"),
+    [
+        ("none", ColumnRule("email", Classification.INTERNAL, Protection.NONE)),
+        ("tokenize", ColumnRule("email", Classification.INTERNAL, Protection.TOKENIZE, domain="c1/email")),
+        (
+            {"method": "tokenize", "domain": "person.email"},
+            ColumnRule("email", Classification.INTERNAL, Protection.TOKENIZE, domain="person.email"),
+        ),
+        (
+            "encrypt",
+            ColumnRule(
+                "email", Classification.INTERNAL, Protection.ENCRYPT, domain="c1/email", scope="c1/email"
+            ),
+        ),
+        (
+            {"method": "encrypt", "domain": "d", "scope": "s"},
+            ColumnRule("email", Classification.INTERNAL, Protection.ENCRYPT, domain="d", scope="s"),
+        ),
+        ("nullify", ColumnRule("email", Classification.INTERNAL, Protection.NULLIFY)),
+        ("drop", ColumnRule("email", Classification.INTERNAL, Protection.DROP)),
+    ],
+    ids=["none", "tokenize", "domain", "encrypt", "domain-scope", "nullify", "drop"],
+)
+def test_rules(protection: Any, expected: ColumnRule) -> None:
+    assert rule(protection) == expected
+
+
+def test_default_domains_of_different_columns_differ_whatever_their_names() -> None:
+    pairs = [("a/b", "c"), ("a", "b/c"), ("a%2Fb", "c"), ("a", "b%2Fc"), ("é", "ü"), ("a b", "c")]
+
+    domains = {column_rule(name, "internal", "tokenize", contract_id=cid).domain for cid, name in pairs}
+
+    assert len(domains) == len(pairs)
+    assert all(domain is not None and domain.count("/") == 1 for domain in domains)
+
+
+@pytest.mark.parametrize("key", ["domain", "scope"])
+@pytest.mark.parametrize("value", ["", "c1/email", "/", 5, ["a"], True], ids=str)
+def test_a_domain_or_scope_must_be_a_name(key: str, value: Any) -> None:
+    with pytest.raises(ContractError) as caught:
+        rule({"method": "encrypt", key: value})
+
+    assert str(caught.value) == (
+        f"contract f, column 'email': {key} must be a non-empty text without '/' (which marks the default ones)"
+    )
+
+
+@pytest.mark.parametrize("classification", ["secret", "", "Public", "INTERNAL", None, 3, ["public"]], ids=str)
+def test_unknown_classification(classification: Any) -> None:
+    with pytest.raises(ContractError) as caught:
+        rule("none", classification)
+
+    assert str(caught.value) == (
+        f"contract f, column 'email': classification {classification!r}, expected one of public, internal, "
+        "confidential, restricted"
+    )
+
+
+@pytest.mark.parametrize("logical_type", ["object", "array", "map", "String", ""], ids=str)
+def test_logical_type_that_cannot_be_loaded(logical_type: str) -> None:
+    with pytest.raises(
+        ContractError, match=f"column 'email': logicalType '{logical_type}' can't be loaded, expected one"
+    ):
+        rule("none", logical_type=logical_type)
+
+
+@pytest.mark.parametrize("logical_type", LOGICAL_TYPES)
+def test_logical_types(logical_type: str) -> None:
+    assert rule("tokenize", logical_type=logical_type).logical_type == logical_type
+
+
+@pytest.mark.parametrize("method", ["hash", "md5", "sha1", "sha256", "sha-256", "sha512"])
+def test_unkeyed_hash(method: str) -> None:
+    with pytest.raises(
+        ContractError,
+        match="column 'email': an unkeyed hash of personal data is undone by trying all values; take tokenize, which is keyed",
+    ):
+        rule(method)
+
+
+@pytest.mark.parametrize("method", ["fpe", "pseudonymize", "shift_date"])
+def test_methods_of_later_versions(method: str) -> None:
+    with pytest.raises(
+        ContractError, match=f"column 'email': protection '{method}' is not in this version yet"
+    ):
+        rule({"method": method})
+
+
+@pytest.mark.parametrize("method", ["tokenise", "Tokenize", "", "mask", "null"])
+def test_unknown_method(method: str) -> None:
+    with pytest.raises(
+        ContractError,
+        match=f"column 'email': protection '{method}', expected one of none, encrypt, tokenize, redact, generalize, "
+        "nullify, drop",
+    ):
+        rule(method)
+
+
+@pytest.mark.parametrize(
+    "protection",
+    [
+        None,
+        3,
+        True,
+        ["tokenize"],
+        {},
+        {"domain": "d"},
+        {"method": None},
+        {"method": ["tokenize"]},
+        {"method": {}},
+    ],
+    ids=[
+        "null",
+        "number",
+        "true",
+        "list",
+        "empty",
+        "no-method",
+        "null-method",
+        "list-method",
+        "mapping-method",
+    ],
+)
+def test_no_method(protection: Any) -> None:
+    with pytest.raises(
+        ContractError, match="column 'email': protection needs a method, one of none, encrypt, tokenize"
+    ):
+        rule(protection)
+
+
+@pytest.mark.parametrize(
+    ("protection", "message"),
+    [
+        ({"method": "tokenize", "scope": "s"}, "unknown parameter 'scope' of tokenize; it takes domain"),
+        ({"method": "tokenize", "domian": "s"}, "unknown parameter 'domian' of tokenize; it takes domain"),
+        (
+            {"method": "encrypt", "bind_to": "id"},
+            "unknown parameter 'bind_to' of encrypt; it takes domain, scope",
+        ),
+        ({"method": "none", "domain": "d"}, "unknown parameter 'domain' of none; it takes no parameters"),
+        ({"method": "nullify", "x": 1}, "unknown parameter 'x' of nullify; it takes no parameters"),
+        ({"method": "drop", "x": 1}, "unknown parameter 'x' of drop; it takes no parameters"),
+        (
+            {"method": "redact", "keep": 1},
+            "unknown parameter 'keep' of redact; it takes keep_first, keep_last, mark",
+        ),
+        (
+            {"method": "generalize", "year": 1},
+            "unknown parameter 'year' of generalize; it takes bins, prefix, to",
+        ),
+        ({"method": "tokenize", 1: "x", "y": 2}, "unknown parameter '1' of tokenize; it takes domain"),
+    ],
+    ids=["scope", "typo", "bind_to", "none", "nullify", "drop", "redact", "generalize", "number"],
+)
+def test_unknown_parameter(protection: dict[Any, Any], message: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        rule(protection)
+
+    assert str(caught.value) == f"contract f, column 'email': {message}"
+
+
+def test_required_and_nullified() -> None:
+    assert rule("nullify").protection is Protection.NULLIFY
+    with pytest.raises(
+        ContractError,
+        match="column 'email' is required and would be nullified; choose drop, redact or encrypt",
+    ):
+        rule("nullify", required=True)
+
+
+# redact
+
+
+@pytest.mark.parametrize(
+    ("parameters", "classification", "expected"),
+    [
+        ({}, "internal", {"keep_first": 0, "keep_last": 0, "mark": "*", "hide_half": False}),
+        (
+            {"keep_last": 4},
+            "confidential",
+            {"keep_first": 0, "keep_last": 4, "mark": "*", "hide_half": False},
+        ),
+        (
+            {"keep_first": 1, "mark": "•"},
+            "restricted",
+            {"keep_first": 1, "keep_last": 0, "mark": "•", "hide_half": True},
+        ),
+    ],
+    ids=["default", "confidential", "restricted"],
+)
+def test_redact(parameters: dict[str, Any], classification: str, expected: dict[str, Any]) -> None:
+    assert rule({"method": "redact", **parameters}, classification).parameters == expected
+
+
+@pytest.mark.parametrize("key", ["keep_first", "keep_last"])
+@pytest.mark.parametrize("value", [-1, 1.5, "4", None, True], ids=str)
+def test_redact_keeps_a_number_of_characters(key: str, value: Any) -> None:
+    with pytest.raises(
+        ContractError, match=f"column 'email': redact {key} must be a number of characters from 0"
+    ):
+        rule({"method": "redact", key: value})
+
+
+@pytest.mark.parametrize("mark", ["", "**", 5, None, ["*"]], ids=str)
+def test_redact_mark_is_one_character(mark: Any) -> None:
+    with pytest.raises(ContractError, match="column 'email': redact mark must be one character"):
+        rule({"method": "redact", "mark": mark})
+
+
+# generalize
+
+
+@pytest.mark.parametrize(
+    ("logical_type", "parameters", "expected"),
+    [
+        ("date", {"to": "year"}, {"to": "year"}),
+        ("timestamp", {"to": "year"}, {"to": "year"}),
+        ("integer", {"bins": [0, 10]}, {"bins": (0, 10)}),
+        ("number", {"bins": [-1.5, 0, 2.5]}, {"bins": (-1.5, 0, 2.5)}),
+        ("string", {"prefix": 2}, {"prefix": 2}),
+        ("string", {"prefix": 0}, {"prefix": 0}),
+    ],
+    ids=["date", "timestamp", "integer", "number", "prefix", "no-prefix"],
+)
+def test_generalize(logical_type: str, parameters: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert generalize(logical_type, **parameters).parameters == expected
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{}, {"to": "year", "prefix": 1}, {"bins": [1, 2], "prefix": 1}],
+    ids=["none", "to-prefix", "bins-prefix"],
+)
+def test_generalize_takes_exactly_one_way(parameters: dict[str, Any]) -> None:
+    with pytest.raises(
+        ContractError, match=r"column 'email': generalize takes exactly one of to: year \(dates\), bins"
+    ):
+        generalize("date", **parameters)
+
+
+@pytest.mark.parametrize(
+    ("logical_type", "to"),
+    [
+        ("string", "year"),
+        ("time", "year"),
+        ("integer", "year"),
+        ("date", "month"),
+        ("date", "Year"),
+        ("date", None),
+    ],
+)
+def test_generalize_to_anything_but_the_year_of_a_date(logical_type: str, to: Any) -> None:
+    with pytest.raises(
+        ContractError,
+        match=f"column 'email': generalize to {to!r} of a {logical_type}; expected year of a date or timestamp",
+    ):
+        generalize(logical_type, to=to)
+
+
+@pytest.mark.parametrize(
+    ("logical_type", "bins"),
+    [
+        ("integer", []), ("integer", [1]), ("integer", [2, 1]), ("integer", [1, 1]), ("integer", ["1", "2"]),
+        ("integer", [False, True]), ("integer", 5), ("integer", None), ("integer", {1: 2}), ("integer", "12"),
+        ("string", [1, 2]), ("date", [1, 2]),
+    ],
+)  # fmt: skip
+def test_bins_must_ascend(logical_type: str, bins: Any) -> None:
+    with pytest.raises(
+        ContractError,
+        match="column 'email': generalize bins must be two or more ascending numbers, of an integer or number",
+    ):
+        generalize(logical_type, bins=bins)
+
+
+@pytest.mark.parametrize(
+    ("logical_type", "prefix"),
+    [
+        ("string", -1),
+        ("string", "2"),
+        ("string", 1.0),
+        ("string", True),
+        ("string", None),
+        ("integer", 2),
+        ("date", 4),
+    ],
+)
+def test_prefix_is_a_number_of_characters_of_a_string(logical_type: str, prefix: Any) -> None:
+    with pytest.raises(
+        ContractError,
+        match="column 'email': generalize prefix must be a number of characters from 0, of a string",
+    ):
+        generalize(logical_type, prefix=prefix)
