@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from ._base import SecureTransferOperator
+
+log = logging.getLogger(__name__)
 
 
 class Execution:
@@ -56,9 +59,17 @@ class Execution:
 
     def kill(self) -> None:
         """PostgreSQL rolls back when the connection goes; the statement that runs is cancelled first."""
-        if self._connection is not None and not self._connection.closed:
-            self._connection.cancel_safe(timeout=2.0)
-            self._connection.close()
+        connection = self._connection
+        if connection is None or connection.closed:
+            return
+        try:
+            connection.cancel_safe(timeout=2.0)
+        except Exception as error:  # noqa: BLE001 (whatever it is: closing, which follows, is what counts)
+            log.warning(
+                "the statement could not be cancelled (%s); the connection is closed", type(error).__name__
+            )
+        finally:
+            connection.close()
 
     # --- for the operators' sources -------------------------------------------------------------------------
 

@@ -174,12 +174,12 @@ class _ReadableFile:
 
     def read(self, size: int = -1) -> bytes:
         wanted = size if size >= 0 else BLOCK_BYTES
-        while len(self._ahead) < wanted:
-            piece = self._take(wanted - len(self._ahead))
-            if not piece:
-                break
-            self._ahead = self._ahead + piece if self._ahead else piece
-        piece, self._ahead = self._ahead[:wanted], self._ahead[wanted:]
+        pieces, self._ahead = [self._ahead[:wanted]], self._ahead[wanted:]
+        missing = wanted - len(pieces[0])
+        while missing and (more := self._take(missing)):  # a frame of an encrypted object may have 4 KiB
+            pieces.append(more)
+            missing -= len(more)
+        piece = b"".join(pieces)
         if piece.endswith(b"\r") and len(piece) > 1:
             # pyarrow takes a line feed at the start of a block for the end of the block before, also inside a field.
             piece, self._ahead = piece[:-1], b"\r" + self._ahead

@@ -270,3 +270,13 @@ def test_seal_leaves_the_plaintext_alone() -> None:
     Siv(A1_KEY, []).seal(rows, Ragged.packed(rows.lengths))
 
     assert np.array_equal(rows.data, before)
+
+
+def test_open_leaves_no_keystream_behind_the_last_row() -> None:
+    siv = Siv(A1_KEY, [])
+    output = seal(siv, [b"abc"])[0]
+
+    rows = siv.open(np.frombuffer(output[:BLOCK], dtype=np.uint64), Ragged.of([output[BLOCK:]]))
+
+    assert rows.data[:3].tobytes() == b"abc"
+    assert not rows.data[3:].any()

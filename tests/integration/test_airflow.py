@@ -161,6 +161,23 @@ def test_a_killed_load_leaves_nothing_and_the_retry_loads_each_row_once(stage: S
     assert stage.query("SELECT count(*), count(DISTINCT id) FROM crm.people") == [(400_003, 400_003)]
 
 
+def test_a_terminated_load_is_rolled_back_at_once(stage: Stage) -> None:
+    with stage.world.postgres.connect(dbname="crm") as connection:
+        connection.execute("DELETE FROM crm.people WHERE id >= 1000")
+        connection.execute("UPDATE secure_provider.load_manifest SET superseded_at = now()")
+    before = stage.query("SELECT id, email, notes FROM crm.people ORDER BY id")
+    run_id = stage.airflow.trigger("case_slow", logical_date=stage.next_day())
+    os.kill(
+        _pid_of_running_copy(stage), signal.SIGTERM
+    )  # as the supervisor does when somebody clears the task
+    deadline = time.monotonic() + 5
+    while _backends_in_copy(stage) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _backends_in_copy(stage) == []
+    assert stage.query("SELECT id, email, notes FROM crm.people ORDER BY id") == before
+    stage.airflow.wait("case_slow", run_id, 120)
+
+
 def _backends_in_copy(stage: Stage) -> list[tuple[object, ...]]:
     return stage.query(
         "SELECT client_port FROM pg_stat_activity WHERE query LIKE 'COPY \"crm\".\"people\"%' AND state = 'active'"
