@@ -7,6 +7,7 @@ reading of ``classification`` and of the custom property ``protection``.
 
 from __future__ import annotations
 
+import difflib
 import importlib.resources
 import json
 from collections.abc import Hashable, Mapping
@@ -58,7 +59,8 @@ def _protection(column: Mapping[str, Any], place: str) -> Any:
     near = [
         item["property"]
         for item in custom
-        if item["property"] != "protection" and item["property"].lower().startswith("protect")
+        if item["property"] != "protection"
+        and difflib.get_close_matches(item["property"].lower(), ["protection"], cutoff=0.75)
     ]
     if near:
         raise ContractError(f"{place}: custom property {near[0]!r}, did you mean 'protection'?")
@@ -68,8 +70,9 @@ def _protection(column: Mapping[str, Any], place: str) -> Any:
 
 
 def _choose(schema: list[dict[str, Any]], dataset: str | None, where: str) -> dict[str, Any]:
-    named = [item for item in schema if dataset and dataset in (item["name"], item.get("physicalName"))]
-    chosen = named if named else schema
+    table = dataset.rpartition(".")[2] if dataset else None
+    exact = [item for item in schema if dataset and dataset in (item["name"], item.get("physicalName"))]
+    chosen = exact or [item for item in schema if dataset is None or item["name"] == table]
     if len(chosen) != 1:
         known = quoted([item["name"] for item in schema]) or "nothing"
         raise ContractError(

@@ -56,8 +56,17 @@ def kms_failure(error: Exception, action: str, key_id: str) -> KeyringError:
 
     :param action: the KMS operation, such as ``Decrypt``.
     """
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import (
+        ClientError,
+        NoCredentialsError,
+        ParamValidationError,
+        PartialCredentialsError,
+    )
 
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError, ParamValidationError)):
+        return KeyringError(
+            f"KMS {action} with key {key_id}: {type(error).__name__}; check key id and credentials of the AWS connection"
+        )
     if not isinstance(error, ClientError):
         return KeyringUnavailable(
             f"KMS {action} with key {key_id}: {type(error).__name__}; "

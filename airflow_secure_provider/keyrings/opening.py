@@ -28,7 +28,16 @@ class KeysetUri:
     @classmethod
     def parse(cls, uri: str) -> KeysetUri:
         """:raises ConfigurationError: for another scheme or an unknown or malformed pin."""
-        split = urlsplit(uri)
+        try:
+            split = urlsplit(uri, allow_fragments=False)
+        except ValueError:
+            raise ConfigurationError(
+                f"keyset {uri!r}: expected a path, file:///path or s3://bucket/key"
+            ) from None
+        if split.scheme == "file" and split.netloc not in ("", "localhost"):
+            raise ConfigurationError(
+                f"keyset {uri!r}: names the host {split.netloc!r}; a local file is file:///path"
+            )
         if split.scheme not in ("", "file", "s3"):
             raise ConfigurationError(
                 f"keyset {uri!r}: scheme {split.scheme!r}, expected a path, file:// or s3://"

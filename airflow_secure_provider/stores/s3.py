@@ -200,7 +200,13 @@ def _transport(body: Any) -> InTransit:
 
 
 def _call(call: Callable[[], Any], location: S3Location, action: str) -> Any:
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        ParamValidationError,
+        PartialCredentialsError,
+    )
 
     try:
         return call()
@@ -210,6 +216,11 @@ def _call(call: Callable[[], Any], location: S3Location, action: str) -> Any:
         if code in _TRANSIENT_CODES or status >= 500:
             raise StoreUnavailable(f"{location.uri}: {action} answered {code}; it may work later") from None
         raise StoreError(f"{location.uri}: {action} answered {code}; {_remedy(code)}") from None
+    except (NoCredentialsError, PartialCredentialsError, ParamValidationError) as error:
+        raise StoreError(
+            f"{location.uri}: {action} failed with {type(error).__name__}; check the name and the credentials of the "
+            "AWS connection"
+        ) from None
     except BotoCoreError as error:
         raise StoreUnavailable(
             f"{location.uri}: {action} failed with {type(error).__name__}; "

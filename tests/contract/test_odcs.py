@@ -269,19 +269,23 @@ ORDERS = """\
 
 @pytest.mark.parametrize(
     ("dataset", "columns"),
-    [("crm.customers", 4), ("customers", 4), ("orders", 1)],
-    ids=["physical-name", "name", "other"],
+    [("crm.customers", 4), ("customers", 4), ("orders", 1), ("crm.orders", 1)],
+    ids=["physical-name", "name", "other", "name-behind-a-schema"],
 )
 def test_one_of_several_objects(dataset: str, columns: int) -> None:
     assert len(read(CONTRACT + ORDERS, dataset).rules) == columns
 
 
-@pytest.mark.parametrize("dataset", ["crm.orders", None])
+@pytest.mark.parametrize("dataset", ["crm.people", None])
 def test_none_of_several_objects(dataset: str | None) -> None:
     assert refusal(CONTRACT + ORDERS, dataset) == (
         f"contract c.yaml describes 'customers', 'orders', none of them {dataset!r}: "
         "give the one that is meant this physicalName"
     )
+
+
+def test_the_only_object_is_another_table() -> None:
+    assert "none of them 'crm.people'" in refusal(CONTRACT, "crm.people")
 
 
 def test_no_object() -> None:

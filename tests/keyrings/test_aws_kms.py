@@ -140,7 +140,8 @@ def test_answers_of_kms(code: str, status: int, transient: bool, remedy: str) ->
 def test_no_credentials() -> None:
     error = kms_failure(NoCredentialsError(), "Encrypt", "arn:k")
 
-    assert "NoCredentialsError; check the endpoint, CA and credentials of the AWS connection" in str(error)
+    assert "NoCredentialsError; check key id and credentials of the AWS connection" in str(error)
+    assert not isinstance(error, TransientError)
 
 
 def test_a_keyset_under_kms(client: Any, key_id: str) -> None:

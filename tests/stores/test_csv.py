@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from airflow_secure_provider.contract.contract import from_columns
 from airflow_secure_provider.errors import ContractError, DecryptionError, FormatError
 from airflow_secure_provider.stores.csv import CsvReader
+from airflow_secure_provider.stores.csv_quotes import Quotes
 
 from ..protection.said import everything_said
 
@@ -235,24 +236,39 @@ def test_blank_lines_inside_fields_are_text(note: str, options: dict[str, int]) 
     assert rows(written([["id", "note"], *given_rows]), **options) == given_rows
 
 
+LEFT_OPEN = "a quote is left open at its end; close it"
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "words"),
     [
-        f'a,b\n1,2\n3,"{CANARY}\n5,6\n',
-        f'a,b\n1,2\n3,"{CANARY}',
-        f'a,b\n1,{CANARY}"\n',
+        (f'a,b\n1,2\n3,"{CANARY}\n5,6\n', LEFT_OPEN),
+        (f'a,b\n1,2\n3,"{CANARY}', LEFT_OPEN),
+        (f'a,b\n1,{CANARY}"\n', f"the quote at byte {6 + len(CANARY)} stands bare inside a field"),
+        # Two open quotes pair up, and the records between them would be one field.
+        (
+            f'a,b\n1,"{CANARY}\n2,x\n3,"def\n',
+            f"the quote at byte {14 + len(CANARY)} stands bare inside a field",
+        ),
+        (f'a,b\n1,"{CANARY}" \n', f"the quote at byte {7 + len(CANARY)} stands bare inside a field"),
+        (f'a,b\n1, "{CANARY}"\n', "the quote at byte 7 stands bare inside a field"),
     ],
-    ids=["middle", "end", "bare"],
+    ids=["middle", "end", "bare", "two", "text-behind", "text-before"],
 )
-def test_open_quotes(content: str) -> None:
-    assert "odd number of quotes: one is left open, or stands bare inside a field" in refusal(
-        content.encode()
-    )
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1 << 20])
+def test_open_quotes(content: str, words: str, size: int) -> None:
+    assert words in refusal(content.encode())
+
+    quotes = Quotes()
+    for start in range(0, len(content), size):
+        quotes.follow(content.encode()[start : start + size])
+    found = quotes.stray_at
+    assert words == LEFT_OPEN if found is None else f"byte {found} " in words
 
 
 def test_an_open_quote_in_the_header() -> None:
     assert refusal(f'a,"b\n1,{CANARY}\n'.encode()) == (
-        f"{WHERE}: can't be read as CSV behind record 0; is a quote left open, or a record over 4 MiB?"
+        f"{WHERE}: can't be read as CSV behind record 0; is a quote left open, or a record over 2 MiB?"
     )
 
 
@@ -271,7 +287,7 @@ def test_an_open_quote_in_a_large_file() -> None:
 def test_a_record_larger_than_a_block() -> None:
     content = b"id,note\n1,2\n3," + CANARY.encode() * 100 + b"\n"
 
-    assert "is a quote left open, or a record over 4 MiB?" in refusal(content, block_bytes=SMALL)
+    assert "is a quote left open, or a record over 2 MiB?" in refusal(content, block_bytes=SMALL)
 
 
 # encodings and empty files

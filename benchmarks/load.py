@@ -1,0 +1,98 @@
+"""Peak memory of a whole load: 1 GiB of encrypted CSV over TLS, in a process that does nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from airflow_secure_provider.crypto import keyset
+from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
+from airflow_secure_provider.stores.ddl import DDL
+from benchmarks._object import ROW_BYTES
+from sandbox.aws import Aws
+from sandbox.ca import Authority
+from sandbox.environment import REPOSITORY, Process, clean_environment
+from sandbox.postgres import Postgres
+
+GIB = 1 << 30
+ROWS = -(-GIB // ROW_BYTES)
+_LONGEST_SECONDS = 900
+_TABLE = """
+CREATE SCHEMA crm;
+CREATE UNLOGGED TABLE crm.customers (id bigint, email bytea, ssn bytea, birth_date bytea, amount numeric(12,2), notes text)
+"""
+
+
+def figures() -> Iterator[tuple[str, float]]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        directory = Path(name)
+        authority = Authority(directory / "ca")
+        with (
+            Postgres(directory / "postgres", authority) as postgres,
+            Aws(directory / "aws", authority) as aws,
+        ):
+            done = _load(directory, authority, postgres, aws)
+            with postgres.connect() as connection:
+                stored = connection.execute(
+                    "SELECT count(*), count(DISTINCT id) FROM crm.customers"
+                ).fetchone()
+    if (done["rows"], stored) != (ROWS, (ROWS, ROWS)) or done["bytes_read"] < GIB:
+        raise AssertionError(f"{ROWS} rows were served, {done['rows']} loaded, {stored} stored")
+    if done["airflow"]:
+        raise AssertionError("the transfer imported Airflow")
+    yield "rss_mib_1gib", done["rss_kib"] / 1024
+    yield "seconds_1gib", done["seconds"]
+    yield "rows_per_second_1gib", round(done["rows"] / done["seconds"])
+
+
+def _load(directory: Path, authority: Authority, postgres: Postgres, aws: Aws) -> dict[str, Any]:
+    kms = aws.client("kms")
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    with postgres.connect() as connection:
+        connection.execute(DDL + _TABLE)
+    certificate, private_key = authority.server("object")
+    port_file = directory / "object.port"
+    settings = {
+        "kms_endpoint": aws.endpoint_url,
+        "ca": str(aws.ca_pem),
+        "region": aws.region,
+        "access_key": aws.access_key,
+        "secret_key": aws.secret_key,
+        "kms_key": key,
+        "rows": ROWS,
+        "certificate": str(certificate),
+        "private_key": str(private_key),
+        "port_file": str(port_file),
+        "conninfo": postgres.conninfo(),
+        "namespace": f"postgres://{postgres.host}:{postgres.port}",
+        "keyset": keyset.create("customers", AwsKmsKeyring(key, kms)).to_json(),
+    }
+    settings_file = directory / "settings.json"
+    settings_file.touch(mode=0o600)
+    settings_file.write_text(json.dumps(settings), encoding="utf-8")
+    environment = clean_environment(directory / "home")
+    server = Process(
+        "the object's server",
+        [sys.executable, "-m", "benchmarks._object", settings_file],
+        log=directory / "object.log",
+        environment=environment,
+        directory=REPOSITORY,
+        grace_seconds=1.0,
+    )
+    with server:
+        server.wait_until_ready(port_file.exists)
+        child = subprocess.run(
+            [sys.executable, "-m", "benchmarks._transfer", str(settings_file)],
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=_LONGEST_SECONDS,
+            env=environment,
+            cwd=REPOSITORY,
+        )
+    answer: dict[str, Any] = json.loads(child.stdout)
+    return answer

@@ -1,0 +1,492 @@
+"""The main job on real servers: what arrives, what is reported, and what happens the second time."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from aws_encryption_sdk.identifiers import Algorithm
+
+from airflow_secure_provider.contract.contract import from_columns
+from airflow_secure_provider.errors import ContractError
+from airflow_secure_provider.model import AtRest, Evidence, Status
+from sandbox.ca import Authority
+from sandbox.postgres import Database, Postgres
+
+from .world import (
+    BUCKET,
+    CANARY,
+    COLUMNS,
+    CONTEXT,
+    HEADER,
+    SIGNED,
+    UNSIGNED,
+    Watched,
+    World,
+    as_csv,
+    customers,
+    in_background,
+    parsed,
+    reveal,
+    wait_until,
+)
+
+EMAIL = COLUMNS["email"]
+
+
+def count(world: World, table: str = "crm.customers") -> int:
+    return int(world.query(f"SELECT count(*) FROM {table}")[0][0])
+
+
+def revealed(world: World) -> list[tuple[str | None, ...]]:
+    """crm.customers as it was in the source."""
+    rows = world.query(
+        "SELECT id::text, email, ssn, birth_date, amount::text, notes FROM crm.customers c ORDER BY c.id"
+    )
+    columns = dict(zip(HEADER, map(list, zip(*rows, strict=True)), strict=True))
+    for name in ("email", "ssn", "birth_date", "notes"):
+        columns[name] = world.reveal(name, columns[name])
+    return list(zip(*(columns[name] for name in HEADER), strict=True))
+
+
+# --- objects ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suite", [UNSIGNED, SIGNED], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("frame_length", [0, 128, 1_152, 4_096, 1 << 20], ids=lambda size: f"frame={size}")
+def test_an_encrypted_object_arrives_whole(world: World, suite: Algorithm, frame_length: int) -> None:
+    rows = customers(60)
+    message = world.lake.encrypt(as_csv(rows), suite=suite, frame_length=frame_length)
+    report = world.load(message.data)
+    assert report.rows == 60
+    assert report.bytes_read == len(message.data)
+    assert revealed(world) == rows
+    assert report.source.at_rest == AtRest(
+        "client-side", f"AWS Encryption SDK {suite.name}", "aws-kms", world.lake.key, Evidence.OBSERVED
+    )
+    assert report.source.in_transit.protocol == "TLSv1.3"
+    assert report.source.in_transit.verified
+    assert report.source.status is Status.PROTECTED
+    assert report.target.status is Status.PROTECTED
+
+
+def test_an_object_of_several_blocks_arrives_in_order(world: World) -> None:
+    # More than six blocks; the frames of 4 KiB are the SDK's own default.
+    rows = customers(130_000)
+    plain = as_csv(rows)
+    assert len(plain) > 12 << 20
+    report = world.load(world.lake.encrypt(plain).data)
+    assert report.rows == 130_000
+    assert revealed(world) == rows
+
+
+@pytest.mark.parametrize(
+    ("put", "scheme", "key"),
+    [
+        ({"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "the key"}, "SSE-KMS", True),
+        ({"ServerSideEncryption": "AES256"}, "SSE-S3", False),
+    ],
+    ids=["SSE-KMS", "SSE-S3"],
+)
+def test_what_s3_says_of_an_object_is_observed(
+    world: World, put: dict[str, str], scheme: str, key: bool
+) -> None:
+    if key:
+        put = {**put, "SSEKMSKeyId": world.lake.key}
+    uri = world.lake.put(as_csv(customers(5)), **put)
+    columns = {**COLUMNS, "email": {**EMAIL, "classification": "confidential"}, "ssn": "tokenize"}
+    report = world.load(world.source(uri, context={}), columns)
+    assert (report.rows, report.source.at_rest.scheme) == (5, scheme)
+    assert report.source.at_rest.evidence is Evidence.OBSERVED
+    assert report.source.at_rest.key_id == (world.lake.key if key else None)
+    assert report.source.status is Status.PROTECTED
+
+
+def test_a_restricted_column_needs_a_key_of_the_customers(world: World) -> None:
+    under_sse_kms = world.lake.put(
+        as_csv(customers(5)), ServerSideEncryption="aws:kms", SSEKMSKeyId=world.lake.key
+    )
+    assert world.load(world.source(under_sse_kms, context={})).rows == 5
+    under_sse_s3 = world.lake.put(as_csv(customers(5, first=6)), ServerSideEncryption="AES256")
+    with pytest.raises(ContractError, match="must be client-side or customer-key encrypted; it is SSE-S3"):
+        world.load(world.source(under_sse_s3, context={}))
+
+
+# --- values ----------------------------------------------------------------------------------------------
+
+
+def test_null_is_not_empty(world: World) -> None:
+    rows = [("1", None, "", None, None, ""), ("2", "", None, "1990-01-02", "0.00", None)]
+    world.load_rows(rows)
+    assert revealed(world) == rows
+    stored = world.query("SELECT email IS NULL, ssn IS NULL, notes IS NULL FROM crm.customers ORDER BY id")
+    assert stored == [(True, False, False), (False, True, True)]
+
+
+def test_quotes_newlines_and_other_alphabets(world: World) -> None:
+    notes = [
+        'a "quoted" word',
+        "two\nlines",
+        "comma, comma",
+        "Łódź, 東京, 🦓",
+        "\r\nbegins",
+        " spaces ",
+        "'; --",
+    ]
+    rows = [(str(n), f"é{n}@example.com", note, None, "1.00", note) for n, note in enumerate(notes, 1)]
+    plain = as_csv(rows)
+    assert [row[5] for row in parsed(plain)[1:]] == notes
+    world.load(world.lake.encrypt(plain).data)
+    assert revealed(world) == rows
+
+
+_TYPES = [
+    # PostgreSQL's type, what the CSV holds, what PostgreSQL then shows
+    ("boolean", ["true", "false"], ["true", "false"]),
+    ("smallint", ["-32768", "32767"], ["-32768", "32767"]),
+    ("integer", ["-2147483648", "2147483647"], ["-2147483648", "2147483647"]),
+    ("bigint", ["-9223372036854775808", "9223372036854775807"], ["-9223372036854775808", "9223372036854775807"]),
+    ("real", ["1.5", "-0.25"], ["1.5", "-0.25"]),
+    ("double precision", ["0.1", "1e300"], ["0.1", "1e+300"]),
+    ("text", ["é", ""], ["é", ""]),
+    ("varchar(3)", ["abc", "ö"], ["abc", "ö"]),
+    ("char(3)", ["abc", "ö"], ["abc", "ö"]),
+    ("bytea", ["plain", ""], ["\\x706c61696e", "\\x"]),
+    ("date", ["1999-12-31", "0001-01-01"], ["1999-12-31", "0001-01-01"]),
+    ("timestamp", ["1999-12-31 23:59:59", "2024-02-29T00:00:00.123456"], ["1999-12-31 23:59:59", "2024-02-29 00:00:00.123456"]),
+    ("timestamptz", ["1999-12-31T23:59:59Z", "2024-02-29 01:00:00+01:00"], ["1999-12-31 23:59:59+00", "2024-02-29 00:00:00+00"]),
+    ("time", ["23:59:59", "00:00:00.000001"], ["23:59:59", "00:00:00.000001"]),
+    ("numeric", ["12345.6789012345", "-1"], ["12345.6789012345", "-1.0000000000"]),
+    ("numeric(12,2)", ["9999999999.99", "-0.5"], ["9999999999.99", "-0.50"]),
+    ("numeric(38,0)", ["9" * 38, "0"], ["9" * 38, "0"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("type_name", "written", "shown"), _TYPES, ids=[each[0] for each in _TYPES])
+def test_every_type_comes_out_of_text(
+    world: World, type_name: str, written: list[str], shown: list[str]
+) -> None:
+    world.execute(f"CREATE TABLE crm.typed (id int, value {type_name})")
+    rows = [*((str(n), value) for n, value in enumerate(written)), ("9", None)]
+    message = world.lake.encrypt(as_csv(rows, ["id", "value"]))
+    world.load(message.data, {"id": "none", "value": "none"}, "crm.typed")
+    with world.database.connect(options="-c timezone=UTC") as connection:
+        got = connection.execute("SELECT value::text FROM crm.typed ORDER BY id").fetchall()
+    assert [value for (value,) in got] == [*shown, None]
+
+
+# --- once ------------------------------------------------------------------------------------------------
+
+
+def test_append_twice_is_append_once(world: World) -> None:
+    uri = world.lake.put(world.lake.encrypt(as_csv(customers(20))).data)
+    first = world.load(uri)
+    before = world.state()
+    second = world.load(uri, task="dag/task/another run/-1")
+    assert (first.rows, first.already_loaded) == (20, False)
+    assert (second.rows, second.already_loaded) == (0, True)
+    assert world.state() == before
+
+
+def test_another_version_of_the_object_is_another_load(world: World) -> None:
+    uri = world.lake.put(world.lake.encrypt(as_csv(customers(20))).data)
+    key = uri.removeprefix(f"s3://{BUCKET}/")
+    world.load(uri)
+    again = world.lake.encrypt(as_csv(customers(20, first=21)))
+    world.lake.s3.put_object(Bucket=BUCKET, Key=key, Body=again.data)
+    assert world.load(uri).rows == 20
+    assert count(world) == 40
+
+
+def test_another_contract_is_another_load(world: World) -> None:
+    uri = world.lake.put(world.lake.encrypt(as_csv(customers(20))).data)
+    world.load(uri)
+    stricter = {**COLUMNS, "amount": {"method": "none", "classification": "confidential"}}
+    assert from_columns(stricter, "crm.customers").ref != from_columns(COLUMNS, "crm.customers").ref
+    report = world.load(uri, stricter, mode="replace")
+    assert (report.rows, report.already_loaded) == (20, False)
+    assert count(world) == 20
+
+
+def test_replace_leaves_only_the_new_rows(world: World) -> None:
+    world.load_rows(customers(20))
+    replacing = world.lake.put(world.lake.encrypt(as_csv(customers(5, first=100))).data)
+    assert world.load(replacing, mode="replace").rows == 5
+    assert [row[0] for row in revealed(world)] == ["100", "101", "102", "103", "104"]
+    assert world.load(replacing, mode="replace").already_loaded
+    assert count(world) == 5
+
+
+def test_what_was_replaced_may_be_loaded_again(world: World) -> None:
+    first = world.lake.put(world.lake.encrypt(as_csv(customers(20))).data)
+    world.load(first)
+    world.load_rows(customers(5, first=100), mode="replace")
+    assert world.load(first).rows == 20
+    assert count(world) == 25
+
+
+def test_replace_may_change_the_rules_and_append_may_not(world: World) -> None:
+    world.load_rows(customers(20))
+    other_domain = {
+        **COLUMNS,
+        "ssn": {"method": "tokenize", "domain": "other", "classification": "restricted"},
+    }
+    before = world.state()
+    with pytest.raises(
+        ContractError, match=r"column 'ssn' .* one column can't hold both; use mode='replace'"
+    ):
+        world.load_rows(customers(5, first=100), columns=other_domain)
+    assert world.state() == before
+    assert world.load_rows(customers(5, first=100), columns=other_domain, mode="replace").rows == 5
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_a_second_loader_waits_and_loads_nothing(world: World, mode: str) -> None:
+    uri = world.lake.put(world.lake.encrypt(as_csv(customers(3_000))).data)
+    second_waits = threading.Event()
+
+    def hold(number: int) -> None:
+        if number == 2:
+            assert second_waits.wait(30)
+
+    def first() -> Any:
+        return world.load(Watched(world.source(uri), on_batch=hold), mode=mode)
+
+    def second() -> Any:
+        wait_until(lambda: _sessions(world, "state = 'active' AND query LIKE 'COPY%'"))
+        return world.load(uri, mode=mode)
+
+    def watch() -> None:
+        wait_until(lambda: _sessions(world, "wait_event_type = 'Lock'"))
+        second_waits.set()
+
+    one, two, _ = in_background(first, second, watch)
+    assert (one.rows, one.already_loaded) == (3_000, False)
+    assert (two.rows, two.already_loaded) == (0, True)
+    assert count(world) == 3_000
+
+
+def test_a_second_loader_takes_over_from_one_that_failed(world: World) -> None:
+    uri = world.lake.put(world.lake.encrypt(as_csv(customers(3_000))).data)
+    second_waits = threading.Event()
+
+    def fail() -> None:
+        assert second_waits.wait(30)
+        raise RuntimeError("the first loader gives up")
+
+    def second() -> Any:
+        wait_until(lambda: _sessions(world, "state = 'active' AND query LIKE 'COPY%'"))
+        return world.load(uri)
+
+    def watch() -> None:
+        wait_until(lambda: _sessions(world, "wait_event_type = 'Lock'"))
+        second_waits.set()
+
+    one, two, _ = in_background(lambda: world.load(Watched(world.source(uri), on_end=fail)), second, watch)
+    assert isinstance(one, RuntimeError)
+    assert (two.rows, two.already_loaded) == (3_000, False)
+    assert count(world) == 3_000
+
+
+def _sessions(world: World, condition: str) -> int:
+    with world.database.connect() as connection:
+        row = connection.execute(
+            f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            f"AND pid <> pg_backend_pid() AND {condition}"
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+# --- tables and domains ----------------------------------------------------------------------------------
+
+
+def test_tokens_join_across_tables_of_one_domain(world: World) -> None:
+    world.execute("CREATE TABLE crm.orders (id bigint PRIMARY KEY, buyer_email bytea, total numeric(12,2))")
+    world.load_rows(customers(50))
+    orders = [(str(n), customers(1, first=n % 70 + 1)[0][1], "1.00") for n in range(200)]
+    message = world.lake.encrypt(
+        as_csv(orders, ["id", "buyer_email", "total"]), context={"dataset": "crm.orders"}
+    )
+    source = world.source(world.lake.put(message.data), context={"dataset": "crm.orders"})
+    world.load(source, {"id": "none", "buyer_email": EMAIL, "total": "none"}, "crm.orders")
+    join = "SELECT o.id, c.id FROM crm.orders o JOIN crm.customers c ON decode(c.email, 'base64') = o.buyer_email"
+    emails = {row[1]: int(row[0] or 0) for row in customers(50)}
+    expected = {(int(order), emails[email]) for order, email, _ in orders if email in emails}
+    assert set(world.query(join)) == expected
+    assert len(expected) > 100
+
+
+ANALYTICS: Mapping[str, Any] = {
+    "id": {"method": "none", "type": "integer"},
+    "email": EMAIL,
+    "ssn": "drop",
+    "birth_date": {"method": "generalize", "to": "year", "type": "date"},
+    "amount": {"method": "generalize", "bins": [100, 500], "type": "number"},
+    "notes": "drop",
+}
+
+
+def test_from_table_to_table(world: World) -> None:
+    world.execute("CREATE TABLE crm.shared (id bigint, email text, birth_date smallint, amount text)")
+    rows = customers(300)
+    world.load_rows(rows)
+    report = world.load(
+        world.table_source(),
+        ANALYTICS,
+        "crm.shared",
+        mode="replace",
+        options=world.options(reveal_with=world.lake.keyset),
+    )
+    assert report.rows == 300
+    assert report.source.status is Status.PROTECTED
+    assert world.query(
+        "SELECT count(*) FROM crm.shared s JOIN crm.customers c ON s.id = c.id AND s.email = c.email"
+    ) == [(300,)]
+    shared = world.query("SELECT id, birth_date, amount FROM crm.shared ORDER BY id")
+    assert shared == [(int(r[0] or 0), int((r[3] or "")[:4]), _bin(float(r[4] or 0))) for r in rows]
+    edges = {edge.target: edge.description for edge in report.edges}
+    assert edges == {
+        "id": "unchanged",
+        "email": "passed through, tokenize before",
+        "birth_date": "revealed, then generalize",
+        "amount": "generalize",
+    }
+    states = {column.name: column for column in report.target.columns}
+    assert (states["email"].keyset_id, states["email"].key_version) == ("customers", 1)
+
+
+def _bin(amount: float) -> str:
+    return "<100" if amount < 100 else "[100,500)" if amount < 500 else ">=500"
+
+
+def test_from_table_to_table_under_another_key(world: World) -> None:
+    """Ciphertext is opened and sealed again where the rule names another domain; nulls and "" stay what they are."""
+    world.execute("CREATE TABLE crm.copy (id bigint, email bytea, notes bytea)")
+    rows = [("1", None, None, None, None, ""), ("2", "", None, None, None, None), *customers(5, first=3)]
+    world.load_rows(rows)
+    columns = {
+        "id": "none",
+        "email": {"method": "tokenize", "domain": "partner", "classification": "restricted"},
+        "ssn": "drop", "birth_date": "drop", "amount": "drop",
+        "notes": {"method": "encrypt", "scope": "copy.notes", "domain": "copy"},
+    }  # fmt: skip
+    world.load(
+        world.table_source(),
+        columns,
+        "crm.copy",
+        options=world.options(reveal_with=world.lake.keyset),
+        task="a/b/c/1",
+    )
+    stored = world.query("SELECT id, email, notes FROM crm.copy ORDER BY id")
+    contract = from_columns(columns, "crm.customers")
+    assert reveal(world.lake.keyset, contract, "email", [row[1] for row in stored]) == [
+        row[1] for row in rows
+    ]
+    assert reveal(world.lake.keyset, contract, "notes", [row[2] for row in stored]) == [
+        row[5] for row in rows
+    ]
+
+
+def test_a_table_has_no_version_so_the_task_run_names_the_load(world: World) -> None:
+    world.execute("CREATE TABLE crm.ids (id bigint)")
+    world.load_rows(customers(10))
+    only_id = {name: "none" if name == "id" else "drop" for name in HEADER}
+    share = [
+        world.load(world.table_source(), only_id, "crm.ids", task=f"dag/share/{run}/-1") for run in "112"
+    ]
+    assert [report.rows for report in share] == [10, 0, 10]
+
+
+def test_the_stable_owner_acts(world: World) -> None:
+    role = f"owner_{world.database.name}"
+    world.execute(
+        f"CREATE ROLE {role}; GRANT USAGE ON SCHEMA crm, secure_provider TO {role}; "
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA crm, secure_provider TO {role}; "
+        f"CREATE TABLE crm.written_by (name text DEFAULT current_user, id bigint); GRANT INSERT ON crm.written_by TO {role}"
+    )
+    try:
+        world.load(
+            world.lake.encrypt(b"id\n1\n").data, {"id": "none"}, "crm.written_by", target={"set_role": role}
+        )
+        assert world.query("SELECT name FROM crm.written_by") == [(role,)]
+    finally:
+        world.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+# --- reports ---------------------------------------------------------------------------------------------
+
+
+def test_the_report_is_json_without_values(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", logger="airflow_secure_provider")
+    rows = customers(200)
+    told: list[Any] = []
+    report = world.load_rows(rows, on_ends=lambda source, target: told.append((source, target)))
+    text = json.dumps(report.as_dict())
+    assert json.loads(text) == report.as_dict()
+    for said in (text, repr(report), caplog.text, repr(told)):
+        assert CANARY not in said
+        assert "@example.com" not in said
+    assert json.loads(text)["rows"] == 200
+    assert json.loads(text)["target"]["status"] == "protected"
+    assert set(report.timings) == {
+        "read, decrypt and parse", "protect and convert", "encode and send", "authenticate the end",
+    }  # fmt: skip
+    assert [len(target.columns) for _, target in told] == [0, 6]
+    # The search does find a value where there is one.
+    assert CANARY in json.dumps(rows)
+
+
+def test_at_rest_unknown_is_unknown(world: World) -> None:
+    public = dict.fromkeys(HEADER, "drop") | {"id": {"method": "none", "classification": "public"}}
+    report = world.load_rows(customers(5), columns=public, options=world.options(declared_at_rest={}))
+    assert report.target.status is Status.UNKNOWN
+    assert report.target.at_rest == AtRest()
+
+
+def test_an_unverified_server_is_partial(world: World) -> None:
+    internal = {name: "none" if name == "id" else "drop" for name in HEADER}
+    target = {"connect": lambda: world.database.connect(sslmode="require")}
+    report = world.load_rows(customers(5), columns=internal, target=target)
+    assert report.target.status is Status.PARTIAL
+    assert report.target.in_transit.peer_verified is False
+
+
+def test_waived_transport_shows_as_exposed(
+    world: World, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Postgres(tmp_path / "plaintext", authority, allow_plaintext=True) as server:
+        there = World.made(world.lake, Database(server, "postgres"))
+        target = {
+            "connect": lambda: there.database.connect(sslmode="disable"),
+            "allow_insecure_transport": True,
+        }
+        report = there.load_rows(customers(5), target=target)
+        assert report.rows == count(there) == 5
+    assert report.target.status is Status.EXPOSED
+    assert report.target.in_transit.protocol == "none"
+    (warning,) = report.warnings
+    assert "allow_insecure_transport=True: column 'email' is restricted" in warning
+    assert warning in caplog.text
+
+
+def test_context_is_not_needed_where_none_is_expected(world: World) -> None:
+    uri = world.lake.put(world.lake.encrypt(as_csv(customers(5)), context={**CONTEXT, "day": "1"}).data)
+    assert world.load(world.source(uri, context={})).rows == 5
+    assert world.load(world.source(uri)).already_loaded
+
+
+def test_extra_columns_may_be_dropped(world: World) -> None:
+    rows = [(*row, CANARY) for row in customers(5)]
+    message = world.lake.encrypt(as_csv(rows, [*HEADER, "surprise"]))
+    assert world.load(message.data, options=world.options(extra_columns="drop")).rows == 5
+
+
+def test_the_given_connection_is_closed(world: World) -> None:
+    given: list[psycopg.Connection[Any]] = []
+    world.load_rows(customers(5), on_connection=given.append)
+    assert [connection.closed for connection in given] == [True]
