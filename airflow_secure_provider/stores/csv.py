@@ -91,6 +91,10 @@ class CsvReader:
             raise failure
         self._expect_good_quotes()
 
+    def close(self) -> None:
+        """Stop reading: pyarrow reads ahead in a thread of its own, which must not outlive the source."""
+        self._file.closed = True
+
     def _refuse_blank_line(self, batch: Any) -> None:
         # pyarrow reads a blank line as a record of nulls, like ",,". It is one field, and so too short, unless the file
         # has a single column. A record of nulls is taken for one if the file has a blank line at all.
@@ -187,6 +191,8 @@ class _ReadableFile:
         return piece
 
     def _take(self, size: int) -> bytes:
+        if self.closed:
+            return b""
         try:
             return self._source.read(size)
         except Exception as error:
