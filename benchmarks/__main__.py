@@ -23,12 +23,7 @@ def main(chosen: Sequence[str]) -> int:
         return 2
     for group in chosen or groups():
         for name, value in importlib.import_module(f"benchmarks.{group}").figures():
-            print(
-                f"bench {group}.{name} {value:.4g}"
-                if isinstance(value, float)
-                else f"bench {group}.{name} {value}",
-                flush=True,
-            )
+            print(f"bench {group}.{name} {value:.2f}", flush=True)
     return 0
 
 

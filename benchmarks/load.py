@@ -47,7 +47,7 @@ def figures() -> Iterator[tuple[str, float]]:
         raise AssertionError("the transfer imported Airflow")
     yield "rss_mib_1gib", done["rss_kib"] / 1024
     yield "seconds_1gib", done["seconds"]
-    yield "rows_per_second_1gib", round(done["rows"] / done["seconds"])
+    yield "rows_per_second_1gib", done["rows"] / done["seconds"]
 
 
 def _load(directory: Path, authority: Authority, postgres: Postgres, aws: Aws) -> dict[str, Any]:
