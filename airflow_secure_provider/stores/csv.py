@@ -17,13 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from ..errors import FormatError, SecureProviderError
+from ..errors import FormatError
 from .csv_quotes import Quotes
 
-BLOCK_BYTES = 2 * 1024 * 1024
-"""pyarrow reads 32 blocks ahead: a load of 1 GiB peaks at 300 MiB, where 4 MiB peak at 430–495 and are no faster."""
-
-_HEADER_BYTES = 64 * 1024
+BLOCK_BYTES = 4 * 1024 * 1024
+"""About 27,000 records of 150 bytes: inside the 16–32 thousand rows at which column protection is fastest."""
+_LONGEST_RECORD_BYTES = 16 * 1024 * 1024
 
 
 class Readable(Protocol):
@@ -33,73 +32,128 @@ class Readable(Protocol):
 class CsvReader:
     """Reads a CSV with a header, in UTF-8.
 
+    Blocks are cut at the end of a record here and parsed one by one. pyarrow's own streaming reader would read ahead in
+    a thread, 32 blocks far, which holds memory, and hangs the interpreter at its end if the file is Python's.
+
     :param source: plain bytes.
     :param where: the object or table, for messages.
     :raises FormatError: if there is no header that can be read.
     """
 
     def __init__(self, source: Readable, where: str, block_bytes: int = BLOCK_BYTES) -> None:
-        failure: Exception
         self._where = where
+        self._block_bytes = block_bytes
         self._bad_row: Any = None
-        self._file = _ReadableFile(source)
         self._done = 0
-        self.columns: list[str] = []
-        try:
-            # Every column is text; pyarrow takes types by name, so the header is read ahead.
-            names = self._file.header()
-            self._reader = csv.open_csv(
-                self._file,
-                read_options=csv.ReadOptions(use_threads=False, block_size=block_bytes),
-                parse_options=csv.ParseOptions(
-                    newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=self._remember
-                ),
-                convert_options=csv.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.string()),
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                    null_values=[""],
-                    check_utf8=True,
-                ),
-            )
-            self.columns = list(self._reader.schema.names)
-        except (pa.ArrowException, UnicodeDecodeError, SecureProviderError) as error:
-            failure = self._explain(error)
-        else:
-            if self.columns == names:
-                return
-            failure = FormatError(f"{where}: its header can't be read; write it as plain or quoted names")
-        raise failure
+        self._source = source
+        self._quotes = Quotes()
+        self._ahead = b""
+        self._ended = False
+        self.columns: list[str] = self._read_header()
 
     def batches(self) -> Iterator[Any]:
         """Record batches of text columns.
 
         :raises FormatError: naming the record and what is wrong with it, never its content.
         """
-        while True:
-            try:
-                batch = self._reader.read_next_batch()
-            except StopIteration:
-                break
-            except (pa.ArrowException, SecureProviderError) as error:
-                failure = self._explain(error)
-            else:
-                self._refuse_blank_line(batch)
-                self._done += batch.num_rows
-                yield batch
-                continue
-            raise failure
+        while block := self._next_block():
+            batch = self._parse(block)
+            self._refuse_blank_line(batch)
+            self._done += batch.num_rows
+            yield batch
         self._expect_good_quotes()
 
-    def close(self) -> None:
-        """Stop reading: pyarrow reads ahead in a thread of its own, which must not outlive the source."""
-        self._file.closed = True
+    def _read_header(self) -> list[str]:
+        while (
+            (end := _first_record_end(self._ahead)) < 0
+            and len(self._ahead) <= BLOCK_BYTES
+            and self._read_more()
+        ):
+            pass
+        if not self._ahead:
+            raise FormatError(f"{self._where} is empty; a header with the columns' names is expected")
+        record = self._ahead if end < 0 else self._ahead[:end]
+        if record.count(b'"') % 2 or len(record) > BLOCK_BYTES:
+            raise self._unreadable()
+        if b"\r" in record.rstrip(b"\r\n"):
+            raise FormatError(
+                f"{self._where}: its lines end in bare carriage returns; end them in line feeds"
+            )
+        try:
+            text = record.decode("utf-8-sig")
+            names = next(python_csv.reader(io.StringIO(text.rstrip("\r\n"), newline="")), [])
+        except UnicodeDecodeError:
+            names = None
+        except python_csv.Error:  # a name of over 128 KiB
+            names = []
+        if names is None:
+            raise FormatError(f"{self._where}: not UTF-8, behind record 0; convert it to UTF-8")
+        if not names:
+            raise FormatError(f"{self._where}: its header can't be read; write it as plain or quoted names")
+        self._ahead = self._ahead[len(record) :]
+        return names
+
+    def _next_block(self) -> bytes:
+        """Whole records, about a block of them; empty at the end."""
+        while True:
+            if len(self._ahead) >= self._block_bytes or self._ended:
+                cut = len(self._ahead) if self._ended else _last_record_end(self._ahead)
+                if cut:
+                    if self._ended:
+                        self._expect_good_quotes()
+                    block, self._ahead = self._ahead[:cut], self._ahead[cut:]
+                    return block
+                if self._ended:
+                    return b""
+                if len(self._ahead) > _LONGEST_RECORD_BYTES:
+                    self._expect_good_quotes()
+                    raise self._unreadable()
+            self._read_more()
+
+    def _read_more(self) -> bool:
+        """About another block. :return: whether there was anything."""
+        wanted = self._block_bytes
+        pieces = [self._ahead]
+        while wanted > 0 and (
+            piece := self._source.read(wanted)
+        ):  # a frame of an encrypted object may have 4 KiB
+            self._quotes.follow(piece)
+            pieces.append(piece)
+            wanted -= len(piece)
+        self._ended = wanted > 0
+        self._ahead = b"".join(pieces)
+        return len(pieces) > 1
+
+    def _parse(self, block: bytes) -> Any:
+        try:
+            table = csv.read_csv(
+                pa.BufferReader(block),
+                read_options=csv.ReadOptions(
+                    use_threads=False, column_names=self.columns, block_size=len(block) + 1
+                ),
+                parse_options=csv.ParseOptions(
+                    newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=self._remember
+                ),
+                convert_options=csv.ConvertOptions(
+                    column_types=dict.fromkeys(self.columns, pa.string()),
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                    null_values=[""],
+                    check_utf8=True,
+                ),
+            )
+        except pa.ArrowException as error:
+            failure = self._explain(error)
+        else:
+            batches = table.combine_chunks().to_batches()
+            return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+        raise failure
 
     def _refuse_blank_line(self, batch: Any) -> None:
         # pyarrow reads a blank line as a record of nulls, like ",,". It is one field, and so too short, unless the file
         # has a single column. A record of nulls is taken for one if the file has a blank line at all.
         if (
-            not self._file.quotes.blank_line
+            not self._quotes.blank_line
             or batch.num_columns == 1
             or not all(c.null_count for c in batch.columns)
         ):
@@ -110,7 +164,7 @@ class CsvReader:
             raise FormatError(f"{self._where}: record {self._done + index + 1:,} is a blank line; remove it")
 
     def _expect_good_quotes(self) -> None:
-        quotes = self._file.quotes
+        quotes = self._quotes
         if quotes.stray_at is not None:
             raise FormatError(
                 f"{self._where}: the quote at byte {quotes.stray_at:,} stands bare inside a field, or one before it was "
@@ -123,84 +177,48 @@ class CsvReader:
         self._bad_row = row
         return "error"
 
-    def _explain(self, error: Exception) -> Exception:
-        if self._file.failure is not None:
-            return self._file.failure
+    def _explain(self, error: Exception) -> FormatError:
         behind = f"behind record {self._done:,}"
-        if self._bad_row is not None:
-            got, expected, number = (
-                self._bad_row.actual_columns,
-                self._bad_row.expected_columns,
-                self._bad_row.number,
-            )
-            record = f"record {number - 1:,}" if number else f"a record {behind}"
-            length = "short" if got < expected else "long"
+        bad = self._bad_row
+        if bad is not None:
+            record = f"record {self._done + bad.number:,}" if bad.number else f"a record {behind}"
+            length = "short" if bad.actual_columns < bad.expected_columns else "long"
             return FormatError(
-                f"{self._where}: {record} has {got} fields, expected {expected}: it is too {length}"
+                f"{self._where}: {record} has {bad.actual_columns} fields, expected {bad.expected_columns}: "
+                f"it is too {length}"
             )
         message = str(error)
-        if isinstance(error, UnicodeDecodeError) or "UTF8" in message or "UTF-8" in message:
+        if "UTF8" in message or "UTF-8" in message:
             column = re.search(r"In CSV column #(\d+)", message)
-            place = f" in column {self.columns[int(column[1])]!r}" if column and self.columns else ""
+            place = f" in column {self.columns[int(column[1])]!r}" if column else ""
             return FormatError(f"{self._where}: not UTF-8{place}, {behind}; convert it to UTF-8")
-        if "Empty CSV file" in message and not self._file.quotes.left_open:
-            return FormatError(f"{self._where} is empty; a header with the columns' names is expected")
+        return self._unreadable()
+
+    def _unreadable(self) -> FormatError:
+        limit = _LONGEST_RECORD_BYTES // (1024 * 1024)
         return FormatError(
-            f"{self._where}: can't be read as CSV {behind}; is a quote left open, or a record over 2 MiB?"
+            f"{self._where}: can't be read as CSV behind record {self._done:,}; is a quote left open, or a record over "
+            f"{limit} MiB?"
         )
 
 
-class _ReadableFile:
-    """What pyarrow needs of a Python file; keeps the error that its C++ side would wrap; follows the quotes."""
+def _first_record_end(data: bytes) -> int:
+    """The offset behind the first line feed outside of quotes; -1 if there is none."""
+    at = data.find(b"\n")
+    while at >= 0 and data.count(b'"', 0, at) % 2:
+        at = data.find(b"\n", at + 1)
+    return at + 1 if at >= 0 else -1
 
-    def __init__(self, source: Readable) -> None:
-        self._source = source
-        self._ahead = b""
-        self.failure: Exception | None = None
-        self.quotes = Quotes()
-        self.closed = False
 
-    def header(self) -> list[str]:
-        """The names in the first record, without taking it."""
-        while b"\n" not in self._ahead or self._ahead.count(b'"') % 2:
-            piece = self._take(_HEADER_BYTES)
-            if not piece and b"\n" not in self._ahead and self._ahead:
-                self._ahead += b"\n"  # nothing but a header
-            if not piece or len(self._ahead) > BLOCK_BYTES:
-                break
-            self._ahead += piece
-        # Decoded leniently: where it is not UTF-8, the comparison with pyarrow's own reading fails.
-        text = self._ahead.decode("utf-8-sig", errors="replace")
-        try:
-            return next(python_csv.reader(io.StringIO(text, newline="")), [])
-        except python_csv.Error:  # a name of over 128 KiB: a quote left open
-            return []
-
-    def read(self, size: int = -1) -> bytes:
-        wanted = size if size >= 0 else BLOCK_BYTES
-        pieces, self._ahead = [self._ahead[:wanted]], self._ahead[wanted:]
-        missing = wanted - len(pieces[0])
-        while missing and (more := self._take(missing)):  # a frame of an encrypted object may have 4 KiB
-            pieces.append(more)
-            missing -= len(more)
-        piece = b"".join(pieces)
-        if piece.endswith(b"\r") and len(piece) > 1:
-            # pyarrow takes a line feed at the start of a block for the end of the block before, also inside a field.
-            piece, self._ahead = piece[:-1], b"\r" + self._ahead
-        self.quotes.follow(piece)
-        return piece
-
-    def _take(self, size: int) -> bytes:
-        if self.closed:
-            return b""
-        try:
-            return self._source.read(size)
-        except Exception as error:
-            self.failure = error
-            raise
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self.closed = True
+def _last_record_end(data: bytes) -> int:
+    """The offset behind the last line feed outside of quotes, of data that begins outside of quotes; 0 if none."""
+    inside = data.count(b'"') % 2 == 1
+    upper = len(data)
+    while True:
+        at = data.rfind(b"\n", 0, upper)
+        if at < 0:
+            return 0
+        inside ^= data.count(b'"', at, upper) % 2 == 1
+        if not inside:
+            return at + 1
+        upper = at

@@ -121,8 +121,6 @@ class _OpenObject:
         self.stream.finish()
 
     def close(self) -> None:
-        if "reader" in self.__dict__:
-            self.reader.close()
         self.raw.close()
 
 
@@ -195,6 +193,4 @@ class _OpenTable:
         """COPY ends with the statement's own success, which the driver has checked."""
 
     def close(self) -> None:
-        if "reader" in self.__dict__:
-            self.reader.close()
         self.connection.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -268,7 +270,7 @@ def test_open_quotes(content: str, words: str, size: int) -> None:
 
 def test_an_open_quote_in_the_header() -> None:
     assert refusal(f'a,"b\n1,{CANARY}\n'.encode()) == (
-        f"{WHERE}: can't be read as CSV behind record 0; is a quote left open, or a record over 2 MiB?"
+        f"{WHERE}: can't be read as CSV behind record 0; is a quote left open, or a record over 16 MiB?"
     )
 
 
@@ -281,13 +283,21 @@ def test_an_open_quote_in_the_header_of_a_large_file() -> None:
 def test_an_open_quote_in_a_large_file() -> None:
     content = b"id,note\n" + GOOD * 100 + b'8,"' + f"{CANARY},\n".encode() * 100
 
-    assert refusal(content, block_bytes=SMALL).startswith(f"{WHERE}: can't be read as CSV behind record ")
+    assert refusal(content, block_bytes=SMALL) == f"{WHERE}: {LEFT_OPEN}"
 
 
 def test_a_record_larger_than_a_block() -> None:
-    content = b"id,note\n1,2\n3," + CANARY.encode() * 100 + b"\n"
+    assert rows(b"id,note\n1,2\n3," + b"x" * 1000 + b"\n4,y\n", block_bytes=SMALL) == [
+        ["1", "2"],
+        ["3", "x" * 1000],
+        ["4", "y"],
+    ]
 
-    assert "is a quote left open, or a record over 2 MiB?" in refusal(content, block_bytes=SMALL)
+
+def test_a_record_larger_than_the_limit() -> None:
+    content = b"id,note\n1,2\n3," + b"x" * (40 * 1024 * 1024) + b"\n"
+
+    assert "is a quote left open, or a record over 16 MiB?" in refusal(content)
 
 
 # encodings and empty files
@@ -296,7 +306,7 @@ def test_a_record_larger_than_a_block() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a,b\n1," + CANARY.encode() + b"\xff\n", "not UTF-8, behind record 0; convert it to UTF-8"),
+        (b"a,b\n1," + CANARY.encode() + b"\xff\n", "not UTF-8 in column 'b', behind record 0; convert"),
         (b"a,\xff\n1,2\n", "not UTF-8, behind record 0; convert it to UTF-8"),
         (
             b"a,b\n" + b"1,2\n" * 500 + b"1," + CANARY.encode() + b"\xe9\n",
@@ -351,3 +361,21 @@ def test_batches_before_a_bad_record_are_given() -> None:
             given_rows += batch.num_rows
 
     assert 0 < given_rows <= 500
+
+
+def test_a_process_that_leaves_a_reader_early_ends_well() -> None:
+    """pyarrow reads ahead in its own thread, which aborted the interpreter where it was still at it at the end."""
+    code = """
+import time
+from airflow_secure_provider.stores.csv import CsvReader
+
+class Slow:
+    def read(self, size):
+        time.sleep(0.02)
+        return b"id,note\\n" + b"1,x\\n" * 10_000
+
+reader = CsvReader(Slow(), "slow", 1 << 16)
+next(reader.batches())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
