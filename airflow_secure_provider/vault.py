@@ -54,8 +54,8 @@ class Lease:
 
     @property
     def hashed_id(self) -> str:
-        """Names the lease in logs, lineage and audits without letting anyone renew or revoke it."""
-        return hashlib.sha256(self.lease_id.encode()).hexdigest()[:16]
+        """SHA-256 in hex: names the lease in logs, lineage and audits without letting anyone renew or revoke it."""
+        return hashlib.sha256(self.lease_id.encode()).hexdigest()
 
     def seconds_left(self) -> float:
         return self.started + self.ttl_seconds - time.monotonic()

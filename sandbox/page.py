@@ -115,7 +115,7 @@ def _leases(console: Console, seen: Seen, completed: dict[str, dict[str, Any]]) 
             shown.add_row(
                 task,
                 credential["role"],
-                credential["leaseIdSha256"],
+                credential["leaseIdSha256"][:16],
                 credential["issuedAt"][11:19],
                 f"{credential['ttlSeconds']} s",
                 ended,

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from ..errors import ContractError
-from ..model import AtRest, Classification, ColumnRule, DatasetStatus, Evidence, InTransit, Protection
+from ..model import (
+    AtRest,
+    Classification,
+    ColumnRule,
+    ColumnStatus,
+    DatasetStatus,
+    Evidence,
+    InTransit,
+    Protection,
+)
 
 _CLIENT_OR_CUSTOMER_KEY = ("client-side", "SSE-KMS", "DSSE-KMS", "SSE-C")
 
@@ -63,12 +72,53 @@ def check_columns(rules: Iterable[ColumnRule]) -> None:
         raise ContractError("; ".join(problems))
 
 
-def check_source(rules: Iterable[ColumnRule], status: DatasetStatus) -> None:
+def check_classes(rules: Iterable[ColumnRule], states: Mapping[str, ColumnStatus], where: str) -> None:
+    """Hold a contract to the classes that are recorded of its source's columns.
+
+    A lower class is accepted only where the way takes the values away or makes them coarser, as the recorded class
+    allows. Otherwise a second contract could turn what the first one called restricted into anything.
+
+    :param states: how the source's columns are recorded, by name.
+    :raises ContractError: naming every column whose class would sink, and the fix.
+    """
+    problems = []
+    for rule in rules:
+        state = states.get(rule.name)
+        recorded = state.classification if state else None
+        if state is None or recorded is None or rule.classification.rank >= recorded.rank:
+            continue
+        if state.protection is not Protection.NULLIFY and not _may_lower(rule, recorded):
+            problems.append(
+                f"column {rule.name!r} is recorded as {recorded} and the contract calls it {rule.classification}: "
+                f"classify it {recorded}, or take out its values (drop, nullify, redact wholly"
+                f"{', generalize' if _takes(recorded, Protection.GENERALIZE) else ''})"
+            )
+    if problems:
+        raise ContractError(f"source {where}: " + "; ".join(problems))
+
+
+def check_ahead(rules: Iterable[ColumnRule], in_transit: InTransit, where: str) -> None:
+    """Refuse a plaintext connection before anything is asked of the source; its answer would travel in the clear.
+
+    :param in_transit: what is known before the first request; nothing is refused for being unknown yet.
+    :raises ContractError: as :func:`check_source`, which judges the live connection later.
+    """
+    if in_transit.protocol == "none":
+        rule, need = _strictest(rules)
+        problems = _transport_problems(need, rule, in_transit, where)
+        if problems:
+            raise ContractError(f"source {where}: " + "; ".join(problems))
+
+
+def check_source(
+    rules: Iterable[ColumnRule], status: DatasetStatus, states: Mapping[str, ColumnStatus] | None = None
+) -> None:
     """Hold the source to the strictest class among the columns read.
 
+    :param states: how its columns are recorded: the higher of both classes counts.
     :raises ContractError: with each unmet requirement, the column that makes it one, and the fix.
     """
-    rule, need = _strictest(rules)
+    rule, need = _strictest(_at_least(rule, (states or {}).get(rule.name)) for rule in rules)
     problems = _transport_problems(need, rule, status.in_transit, status.dataset.namespace)
     problems += _storage_problems(need, rule, status, "source")
     rest = status.at_rest
@@ -97,6 +147,27 @@ def check_target(
     if storage or (transport and not allow_insecure_transport):
         raise ContractError(f"target {status.dataset.uri}: " + "; ".join(transport + storage))
     return [f"allow_insecure_transport=True: {problem}" for problem in transport]
+
+
+def _may_lower(rule: ColumnRule, recorded: Classification) -> bool:
+    if rule.protection in (Protection.NULLIFY, Protection.DROP):
+        return True
+    if rule.protection is Protection.REDACT:
+        kept = rule.parameters["keep_first"] or rule.parameters["keep_last"]
+        return recorded is not Classification.RESTRICTED or not kept
+    return rule.protection is Protection.GENERALIZE and _takes(recorded, rule.protection)
+
+
+def _takes(classification: Classification, protection: Protection) -> bool:
+    accepted = BUILT_IN[classification].protections
+    return not accepted or protection in accepted
+
+
+def _at_least(rule: ColumnRule, state: ColumnStatus | None) -> ColumnRule:
+    recorded = state.classification if state else None
+    if recorded is None or recorded.rank <= rule.classification.rank:
+        return rule
+    return replace(rule, classification=recorded)
 
 
 def _strictest(rules: Iterable[ColumnRule]) -> tuple[ColumnRule, ClassRequirement]:

@@ -11,6 +11,7 @@ from ..model import Classification, ColumnRule, Protection
 
 LOGICAL_TYPES = ("string", "date", "timestamp", "time", "number", "integer", "boolean")
 _LATER = {"fpe", "pseudonymize", "shift_date"}
+_MOST_KEPT = 1_000_000  # characters; far more than any cell has, and far less than Arrow's 32-bit lengths
 _UNKEYED = {"hash", "md5", "sha1", "sha256", "sha-256", "sha512"}
 
 # What each protection takes beside its method; keyed ones take a domain, encrypt also a scope.
@@ -108,8 +109,10 @@ def _redaction(given: Mapping[str, Any], place: str, level: Classification) -> d
     kept = {}
     for key in ("keep_first", "keep_last"):
         count = given.get(key, 0)
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise ContractError(f"{place}: redact {key} must be a number of characters from 0")
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= _MOST_KEPT:
+            raise ContractError(
+                f"{place}: redact {key} must be a number of characters from 0 to {_MOST_KEPT:,}"
+            )
         kept[key] = count
     mark = given.get("mark", "*")
     if not isinstance(mark, str) or len(mark) != 1:
@@ -139,6 +142,13 @@ def _generalization(given: Mapping[str, Any], place: str, logical_type: str) -> 
                 f"{place}: generalize bins must be two or more ascending numbers, of an integer or number"
             )
         return {"bins": tuple(value)}
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0 or logical_type != "string":
-        raise ContractError(f"{place}: generalize prefix must be a number of characters from 0, of a string")
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or not 0 <= value <= _MOST_KEPT
+        or logical_type != "string"
+    ):
+        raise ContractError(
+            f"{place}: generalize prefix must be a number of characters from 0 to {_MOST_KEPT:,}, of a string"
+        )
     return {"prefix": value}

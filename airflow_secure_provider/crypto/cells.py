@@ -117,10 +117,10 @@ def to_text(cells: Ragged) -> Ragged:
 
 
 def from_text(text: Ragged) -> Ragged:
-    """The inverse of :func:`to_text`, as packed rows.
+    """The inverse of :func:`to_text`, as packed rows. A cell has one spelling: no line breaks, and zeros in the unused bits.
 
     :raises FormatError: with the number of rows whose length is no multiple of four; or saying that some character
-        is outside the alphabet.
+        is outside the alphabet, or some unused bit set.
     """
     odd = int(np.count_nonzero(text.lengths % 4))
     if odd:
@@ -140,4 +140,6 @@ def from_text(text: Ragged) -> Ragged:
     triple[:, 0] = twelve[:, 0] >> 4
     triple[:, 1] = ((twelve[:, 0] & 15) << 4) | (twelve[:, 1] >> 8)
     triple[:, 2] = twelve[:, 1] & 255
+    if any((out.data[(out.starts + out.lengths - count)[padding >= count]] != 0).any() for count in (1, 2)):
+        raise FormatError(f"some of {len(text)} values are not base64 text of a cell")
     return Ragged(out.data, out.starts, out.lengths - padding).repacked()

@@ -55,15 +55,21 @@ class KeysetUri:
         return cls(location, pins.get("id", [None])[-1], int(version))
 
 
-def open_keyset(uri: str, read: Callable[[str], bytes], kms_client: Callable[[str], Any]) -> Keyset:
+def open_keyset(
+    uri: str, read: Callable[[str], bytes], kms_client: Callable[[str], Any], folder: Path | None = None
+) -> Keyset:
     """Read, unwrap and authenticate a keyset.
 
+    :param folder: where relative paths begin; the working folder by default.
     :param read: gives the document at a location (a path or an ``s3://`` URI).
     :param kms_client: gives a boto3 KMS client for a key ARN.
     """
     parsed = KeysetUri.parse(uri)
-    document = KeysetDocument.from_json(read(parsed.location), parsed.location)
-    wrapper = wrapper_for(document, parsed.location, kms_client)
+    location = parsed.location
+    if folder is not None and not location.startswith("s3://"):
+        location = str(folder / location)
+    document = KeysetDocument.from_json(read(location), location)
+    wrapper = wrapper_for(document, location, kms_client)
     return unwrap(document, wrapper, keyset_id=parsed.id, min_version=parsed.min_version)
 
 

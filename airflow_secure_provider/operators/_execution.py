@@ -121,7 +121,9 @@ class Execution:
         raise ConfigurationError(f"task {operator.task_id!r}: give either contract= or columns=")
 
     def _open_keyset(self, uri: str | None) -> Keyset | None:
-        return open_keyset(uri, self._read_document, self.kms_client) if uri else None
+        if not uri:
+            return None
+        return open_keyset(uri, self._read_document, self.kms_client, Path(self._operator.dag.folder))
 
     def _read_document(self, location: str) -> bytes:
         """A contract or keyset: ``s3://``, absolute, or relative to the DAG file's folder."""

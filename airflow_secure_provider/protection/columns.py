@@ -13,10 +13,13 @@ from ..crypto.ragged import SLACK, Ragged
 _INT32_MAX = 2**31 - 1
 
 
+def expanded(array: Any) -> Any:
+    """A dictionary array as the array it stands for, whose nulls may lie in the indices and in the dictionary."""
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
 def to_ragged(array: Any) -> Ragged:
-    """The non-null values of a string or binary array of any layout, as bytes (text in UTF-8)."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+    """The non-null values of a string or binary array of any layout but a dictionary, as bytes (text in UTF-8)."""
     kind = array.type
     if kind in (pa.string(), pa.binary()):
         offset_type: Any = np.int32

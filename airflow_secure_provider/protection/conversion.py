@@ -31,11 +31,15 @@ def convert(column: Any, target: Any, *, name: str, what: str, first_record: int
         return column
     index = None
     try:
-        return _cast(column, target)
+        made = _cast(column, target)
     except pa.ArrowNotImplementedError:
         pass
     except pa.ArrowInvalid:
         index = _first_bad(column, target)
+    else:
+        index = _first_overflow(column, made)
+        if index < 0:
+            return made
     if index is None:
         raise FormatError(
             f"{where}: column {name!r} is {column.type} and can't become {what}; change the table's type"
@@ -52,6 +56,21 @@ def check_required(column: Any, *, name: str, first_record: int, where: str) -> 
         raise FormatError(f"{where}: column {name!r} is required and record {record:,} has no value")
 
 
+def check_comparable(column: Any, *, name: str, first_record: int, where: str) -> None:
+    """Not-a-number is neither below nor above any bin.
+
+    :param column: numbers.
+    :raises FormatError: naming the first record with NaN.
+    """
+    if pa.types.is_floating(column.type):
+        index = pc.index(pc.is_nan(column), True).as_py()
+        if index >= 0:
+            raise FormatError(
+                f"{where}: column {name!r}, record {first_record + index:,}: the value is NaN and fits in no bin; "
+                "correct it in the source"
+            )
+
+
 def canonical_text(column: Any) -> Any:
     """The text form under which a typed value is protected: ISO 8601 dates, plain whole numbers."""
     return column if pa.types.is_string(column.type) else column.cast(pa.string())
@@ -62,6 +81,23 @@ def _cast(column: Any, target: Any) -> Any:
         # Arrow reads no time of day in text, but timestamps: let it be one of some day.
         column = pc.binary_join_element_wise("1970-01-01", column, " ").cast(pa.timestamp("us"))
     return column.cast(target)
+
+
+def _first_overflow(column: Any, made: Any) -> int:
+    """The index of the first number that became infinite though it was none; -1 if there is none.
+
+    Arrow's cast makes an infinity of what the target's floats can't hold, and says nothing.
+    """
+    if not pa.types.is_floating(made.type):
+        return -1
+    infinite = pc.fill_null(pc.is_inf(made), False)
+    if not pc.any(infinite).as_py():
+        return -1
+    if pa.types.is_string(column.type):
+        meant = pc.match_substring(column, "inf", ignore_case=True)
+    else:
+        meant = pc.is_inf(column) if pa.types.is_floating(column.type) else pa.scalar(False)
+    return int(pc.index(pc.and_not(infinite, meant), True).as_py())
 
 
 def _first_bad(column: Any, target: Any) -> int:

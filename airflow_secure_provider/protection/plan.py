@@ -11,7 +11,7 @@ import pyarrow as pa
 from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, ContractError
 from ..model import ColumnRule, ColumnStatus, Protection
-from .conversion import LOGICAL, canonical_text, check_required, convert
+from .conversion import LOGICAL, canonical_text, check_comparable, check_required, convert
 from .irreversible import generalize, nullify, redact
 from .reversible import ColumnCipher, to_text
 
@@ -80,6 +80,8 @@ class ColumnStep:
             return self.cipher.protect(column if rule.logical_type == "number" else canonical_text(typed))
         if rule.protection is Protection.REDACT:
             return redact(canonical_text(typed), rule)
+        if "bins" in rule.parameters:
+            check_comparable(typed, name=rule.name, first_record=first_record, where=where)
         return generalize(typed, rule)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,14 +43,15 @@ def reveal_batches(
 
 
 def write_csv(batches: Any, columns: Sequence[str], out: Any) -> int:
-    """Write a header and the batches; null is empty, "" is quoted.
+    """Write a header and the batches; null is empty, "" is quoted. Nothing is written before the first batch is there.
 
     :return: the number of rows.
     """
     schema = pa.schema([(name, pa.string()) for name in columns])
     rows = 0
+    first = next(batches, None)
     with csv.CSVWriter(out, schema) as writer:
-        for batch in batches:
+        for batch in itertools.chain([first] if first is not None else [], batches):
             writer.write_batch(batch.cast(schema))
             rows += batch.num_rows
     return rows

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..crypto import cells
 from ..crypto.cells import Cells
@@ -15,7 +16,7 @@ from ..crypto.ragged import BLOCK, Ragged
 from ..crypto.siv import Siv
 from ..errors import DecryptionError, FormatError
 from ..model import ColumnRule, Protection
-from .columns import from_ragged, to_ragged
+from .columns import expanded, from_ragged, to_ragged
 
 _NO_BINDING = b""  # canonical `bind_to` values: none yet
 
@@ -57,6 +58,7 @@ class ColumnCipher:
         :param column: text or bytes of any Arrow layout. Null stays null; an empty value becomes a cell.
         :return: a binary array of the same length.
         """
+        column = expanded(column)
         plain = to_ragged(column)
         nonces = None
         if self._kind == cells.ENCRYPTED:
@@ -70,11 +72,12 @@ class ColumnCipher:
     def reveal(self, column: Any) -> Any:
         """The text that :meth:`protect` was given. No value is released unless all authenticate.
 
-        :param column: cells, as binary or as base64 text.
+        :param column: cells, as binary or as base64 text, with or without the line breaks of PostgreSQL's ``encode()``.
         :return: a string array.
         :raises FormatError: if a value is not a cell of this protection.
         :raises DecryptionError: if a cell does not authenticate under this keyset, domain and scope.
         """
+        column = expanded(column)
         try:
             plain = self._open(_as_cells(column))
         except DecryptionError as error:
@@ -132,7 +135,11 @@ def from_base64(column: Any) -> Any:
 
 
 def _as_cells(column: Any) -> Ragged:
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
-    rows = to_ragged(column)
-    return cells.from_text(rows) if is_text else rows
+    kind = column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()):
+        return to_ragged(column)
+    if kind == pa.string_view():
+        column = column.cast(pa.large_string())  # the text functions know no views
+    if pc.any(pc.match_substring(column, "\n")).as_py():
+        column = pc.replace_substring(column, "\n", "")
+    return cells.from_text(to_ragged(column))

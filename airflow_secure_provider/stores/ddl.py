@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS secure_provider.load_manifest (
     source          text NOT NULL,
     source_version  text NOT NULL,
     contract_digest text NOT NULL,
-    options         text NOT NULL,  -- SHA-256 of the protection-relevant options
+    options         text NOT NULL,  -- SHA-256 of what decides about the rows: columns, protections, domains, parameters
+    keysets         text NOT NULL,  -- 'customers:3': keyset and version that protected the rows
     mode            text NOT NULL,
     rows            bigint,
     task            text,
@@ -19,7 +20,7 @@ CREATE TABLE IF NOT EXISTS secure_provider.load_manifest (
     superseded_at   timestamptz
 );
 CREATE UNIQUE INDEX IF NOT EXISTS load_manifest_once ON secure_provider.load_manifest
-    (target, source, source_version, contract_digest, options) WHERE superseded_at IS NULL;
+    (target, source, source_version, options) WHERE superseded_at IS NULL;
 
 -- How each column of a loaded table is protected.
 CREATE TABLE IF NOT EXISTS secure_provider.column_state (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 
@@ -19,34 +19,44 @@ from .postgres_errors import postgres_failures
 class LoadKey:
     """What makes two loads the same.
 
+    Rows of one object are appended once: neither another key version nor a contract whose descriptions or classes have
+    changed makes them other rows. A replace is done again for these too, and protects anew.
+
     :param source_version: the object's VersionId or ETag; for sources without a version the task run.
-    :param options: SHA-256 of the protection-relevant options, in hex.
+    :param options: SHA-256 of what decides about the rows (columns, protections, domains, parameters), in hex.
+    :param keysets: each keyset with the version that protects, ``customers:3``.
     """
 
     target: str
     source: str
     source_version: str
-    contract_digest: str
     options: str
+    contract_digest: str
+    keysets: str
 
 
-def claim(connection: Connection, key: LoadKey, mode: str, task: str | None) -> int | None:
+def claim(
+    connection: Connection, key: LoadKey, mode: str, task: str | None, *, versioned: bool = True
+) -> int | None:
     """Insert the manifest row, inside the load's transaction.
 
     Waits for another load of the same target in mode replace, and of the same object in mode append.
 
+    :param versioned: the source has a version of its own, so that the same one means the same rows. What has none is
+        read again by every run that replaces, since it may have changed.
     :return: the row's id; ``None`` if this very load has been committed before and nothing is to be done.
     """
     with _manifest_failures():
         if mode == "replace":
+            identity = (key.source_version, key.options, key.contract_digest, key.keysets)
             name = f"secure_provider:{key.target}"
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
             last = connection.execute(
-                "SELECT source, source_version, contract_digest, options FROM secure_provider.load_manifest "
+                "SELECT source, source_version, options, contract_digest, keysets FROM secure_provider.load_manifest "
                 "WHERE target = %s AND superseded_at IS NULL ORDER BY id DESC LIMIT 1",
                 (key.target,),
             ).fetchone()
-            if last == (key.source, key.source_version, key.contract_digest, key.options):
+            if versioned and last == (key.source, *identity):
                 return None
             # Whatever the table held goes away, so its loads may be repeated.
             connection.execute(
@@ -56,9 +66,9 @@ def claim(connection: Connection, key: LoadKey, mode: str, task: str | None) -> 
             )
         row = connection.execute(
             "INSERT INTO secure_provider.load_manifest "
-            "(target, source, source_version, contract_digest, options, mode, task) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING id",
-            (key.target, key.source, key.source_version, key.contract_digest, key.options, mode, task),
+            "(target, source, source_version, options, contract_digest, keysets, mode, task) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING id",
+            (*astuple(key), mode, task),
         ).fetchone()
     return int(row[0]) if row else None
 
@@ -129,7 +139,16 @@ def record_states(
         if replaced:
             connection.execute("DELETE FROM secure_provider.column_state WHERE target = %s", (str(table),))
         for column in columns:
-            connection.execute(_UPSERT_STATE, _state_values(table, column, contract))
+            kept = _higher_class(column, before.get(column.name))
+            connection.execute(_UPSERT_STATE, _state_values(table, kept, contract))
+
+
+def _higher_class(column: ColumnStatus, before: ColumnStatus | None) -> ColumnStatus:
+    """Rows of both classes lie side by side, so the column is what the stricter of them says."""
+    old = before.classification if before else None
+    if old is None or column.classification is None or old.rank <= column.classification.rank:
+        return column
+    return replace(column, classification=old)
 
 
 _UPSERT_STATE = """

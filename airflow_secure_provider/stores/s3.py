@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -64,22 +64,27 @@ class S3Object:
         return DatasetRef(f"s3://{where.bucket}", where.key, where.uri, self.version)
 
 
-def describe(client: Any, location: S3Location) -> S3Object:
+def describe(client: Any, location: S3Location, declared: Mapping[str, AtRest] | None = None) -> S3Object:
     """HeadObject, and where it shows no encryption, what the bucket's default says.
 
+    :param declared: what people declared of stores, by dataset namespace (``s3://bucket``). It counts only where S3
+        itself shows no encryption, as where a compatible store lies on an encrypted volume, and stays a declaration.
     :raises StoreError: if the object is missing or access denied.
     """
     head = _call(lambda: client.head_object(Bucket=location.bucket, Key=location.key), location, "HeadObject")
     version_id = head.get("VersionId")
     version_id = None if version_id in (None, "null") else version_id
     etag = head["ETag"]
+    at_rest = _observed(client, location, head)
+    if not at_rest.encrypted:
+        at_rest = _declared(at_rest, (declared or {}).get(f"s3://{location.bucket}"))
     return S3Object(
         location=location,
         version=version_id or f"etag:{etag.strip(chr(34))}",
         etag=etag,
         size=int(head["ContentLength"]),
         metadata={key.lower(): value for key, value in head.get("Metadata", {}).items()},
-        at_rest=_observed(client, location, head),
+        at_rest=at_rest,
         _version_id=version_id,
     )
 
@@ -160,6 +165,13 @@ def _observed(client: Any, location: S3Location, head: dict[str, Any]) -> AtRest
     return AtRest(
         "none", evidence=Evidence.OBSERVED, note=f"HeadObject shows no encryption; bucket default: {default}"
     )
+
+
+def _declared(observed: AtRest, declared: AtRest | None) -> AtRest:
+    if declared is None:
+        return observed
+    notes = [note for note in (declared.note, observed.note) if note]
+    return replace(declared, note="; ".join(notes))
 
 
 def _bucket_default(client: Any, location: S3Location) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..contract.contract import Contract, quoted
-from ..contract.policy import check_source, check_target
+from ..contract.policy import check_classes, check_source, check_target
 from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, ContractError
 from ..model import AtRest, ColumnStatus, DatasetStatus, Protection
@@ -99,6 +99,7 @@ def check(
     """
     table = TableName.parse(target.table)
     rules = contract.match(opened.columns, opened.status.dataset.uri, extra_columns=options.extra_columns)
+    check_classes(rules, opened.states, opened.status.dataset.uri)
     steps = plan(rules, options.keyset, opened.states, options.reveal_with)
     columns = {column.name: column for column in postgres.describe(connection, table)}
     _check_table(steps, columns, table)
@@ -114,7 +115,7 @@ def check(
         ),
     )
     reached = replace(reached, columns=tuple(_status(step, columns[step.rule.name]) for step in steps))
-    check_source(rules, source)
+    check_source(rules, source, opened.states)
     warnings = check_target(
         [step.rule for step in steps], reached, allow_insecure_transport=target.allow_insecure_transport
     )

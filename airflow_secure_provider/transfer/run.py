@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..contract.contract import Contract
+from ..contract.policy import check_ahead
 from ..errors import ConfigurationError
 from ..model import ColumnEdge, DatasetStatus, Protection, TransferReport
 from ..protection.conversion import convert
@@ -50,6 +51,7 @@ def transfer(
     """
     chosen = options or Options()
     check_words(target, chosen)
+    check_ahead(contract.rules, source.transport_ahead, source.where)
     began = time.perf_counter()
     table = TableName.parse(target.table)
     with postgres_failures(str(table)):
@@ -99,10 +101,19 @@ class _Run:
         key = self._load_key()
         writer = CopyWriter(self._connection, self._table, self._checked.schema)
         with postgres_failures(str(self._table)), self._connection.transaction():
-            claimed = manifest.claim(self._connection, key, self._mode, self._task)
+            claimed = manifest.claim(
+                self._connection, key, self._mode, self._task, versioned=self._opened.version is not None
+            )
             if claimed is not None:
                 self._load(writer, claimed)
-        if claimed is None:
+        if claimed is None and self._opened.version is None:
+            log.warning(
+                "this task run has appended %s to %s before, and the source has no version to tell whether it has "
+                "changed since: nothing was loaded; mode='replace' reads it again in every run",
+                self._where,
+                self._table,
+            )
+        elif claimed is None:
             log.info("this version of %s is in %s already: nothing to do", self._where, self._table)
         else:
             log.info("committed: %s", self._progress(writer.rows))
@@ -162,12 +173,17 @@ class _Run:
                     f"{self._where} has no version, so the load needs the name of its task run"
                 )
             version = f"run:{self._task}"
-        columns = [
-            [column.name, str(column.protection), column.keyset_id, column.key_version]
-            for column in self._checked.target.columns
-        ]
-        options = hashlib.sha256(json.dumps({"columns": columns}).encode()).hexdigest()
-        return manifest.LoadKey(str(self._table), self._where, version, self._contract.ref.digest, options)
+        columns = sorted(self._checked.target.columns, key=lambda column: column.name)
+        decisive = [[c.name, str(c.protection), c.domain, c.scope, dict(c.parameters)] for c in columns]
+        keysets = sorted({f"{c.keyset_id}:{c.key_version}" for c in columns if c.keyset_id})
+        return manifest.LoadKey(
+            target=str(self._table),
+            source=self._where,
+            source_version=version,
+            options=hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
+            contract_digest=self._contract.ref.digest,
+            keysets=", ".join(keysets),
+        )
 
     def _progress(self, rows: int) -> str:
         seconds = time.perf_counter() - self._began

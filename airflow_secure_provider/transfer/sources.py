@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from ..model import AtRest, ColumnStatus, DatasetStatus
+from ..model import AtRest, ColumnStatus, DatasetStatus, Evidence, InTransit
 from ..objects.opening import open_object
 from ..objects.source import Counted, PlainStream
 from ..protection.reversible import from_base64
@@ -50,6 +50,14 @@ class OpenSource(Protocol):
 
 
 class Source(Protocol):
+    @property
+    def where(self) -> str:
+        """The source in messages: the URI, or the table."""
+
+    @property
+    def transport_ahead(self) -> InTransit:
+        """What is known of the transport before the first request is made."""
+
     def open(self, declared: Mapping[str, AtRest]) -> OpenSource:
         """:param declared: what people declared of stores at rest, by dataset namespace."""
 
@@ -70,8 +78,17 @@ class S3Source:
     context: Mapping[str, str] = field(default_factory=dict)
     key_arns: Collection[str] | None = None
 
+    @property
+    def where(self) -> str:
+        return self.uri
+
+    @property
+    def transport_ahead(self) -> InTransit:
+        plaintext = str(self.client.meta.endpoint_url).startswith("http://")
+        return InTransit(protocol="none", evidence=Evidence.OBSERVED) if plaintext else InTransit()
+
     def open(self, declared: Mapping[str, AtRest]) -> OpenSource:
-        described = s3.describe(self.client, s3.S3Location.parse(self.uri))
+        described = s3.describe(self.client, s3.S3Location.parse(self.uri), declared)
         raw, in_transit = s3.open_body(self.client, described)
         try:
             body = Counted(raw, described.size, described.location.uri)
@@ -134,6 +151,14 @@ class PostgresSource:
     connect: Callable[[], Any] = field(repr=False)
     table: str
     set_role: str | None = None
+
+    @property
+    def where(self) -> str:
+        return self.table
+
+    @property
+    def transport_ahead(self) -> InTransit:
+        return InTransit()  # the live connection is judged before the first row is asked for
 
     def open(self, declared: Mapping[str, AtRest]) -> OpenSource:
         table = TableName.parse(self.table)

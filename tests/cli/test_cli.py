@@ -133,6 +133,34 @@ def test_reveal_gives_values_back(tmp_path: Path, keyset: Path, cells: bytes) ->
     assert piped.stdout == EXPECTED
 
 
+def test_reveal_takes_the_line_breaks_of_postgresql(tmp_path: Path, keyset: Path) -> None:
+    """``encode(cell, 'base64')`` breaks its lines after 76 characters."""
+    contract = tmp_path / "c.yaml"
+    contract.write_text(CONTRACT)
+    value = "a long note, " * 20
+    (cell,) = protected(keyset, "notes", [value])
+    assert cell is not None
+    broken = "\n".join(cell[start : start + 76] for start in range(0, len(cell), 76))
+    done = run(
+        "reveal", "-", "--contract", contract, "--keyset", keyset, stdin=f'notes\n"{broken}"\n'.encode()
+    )
+    assert done.stdout.decode() == f'"notes"\n"{value}"\n'
+
+
+def test_reveal_prints_nothing_if_it_fails(tmp_path: Path, keyset: Path) -> None:
+    contract = tmp_path / "c.yaml"
+    contract.write_text(CONTRACT)
+    done = run("reveal", "-", "--contract", contract, "--keyset", keyset, stdin=b"notes\nplain text\n")
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+def test_reveal_of_no_rows_prints_the_header(tmp_path: Path, keyset: Path) -> None:
+    contract = tmp_path / "c.yaml"
+    contract.write_text(CONTRACT)
+    done = run("reveal", "-", "--contract", contract, "--keyset", keyset, stdin=b"notes\n")
+    assert (done.returncode, done.stdout) == (0, b'"notes"\n')
+
+
 def test_reveal_of_altered_cells_leaves_no_file_and_no_value(
     tmp_path: Path, keyset: Path, cells: bytes
 ) -> None:

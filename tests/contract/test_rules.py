@@ -310,6 +310,6 @@ def test_bins_must_ascend(logical_type: str, bins: Any) -> None:
 def test_prefix_is_a_number_of_characters_of_a_string(logical_type: str, prefix: Any) -> None:
     with pytest.raises(
         ContractError,
-        match="column 'email': generalize prefix must be a number of characters from 0, of a string",
+        match="column 'email': generalize prefix must be a number of characters from 0 to 1,000,000, of a string",
     ):
         generalize(logical_type, prefix=prefix)

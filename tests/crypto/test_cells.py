@@ -189,6 +189,8 @@ def test_a_length_that_is_no_multiple_of_four_is_refused(text: bytes) -> None:
         b"AAA ",
         b"A\x00AA",
         "Aé!".encode(),
+        b"YR==",
+        b"YmN=",
     ],
     ids=[
         "pads",
@@ -202,6 +204,8 @@ def test_a_length_that_is_no_multiple_of_four_is_refused(text: bytes) -> None:
         "space",
         "nul",
         "non-ascii",
+        "unused-bits-4",
+        "unused-bits-2",
     ],
 )
 def test_characters_outside_the_alphabet_are_refused(text: bytes) -> None:

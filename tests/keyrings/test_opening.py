@@ -35,6 +35,15 @@ def local(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_relative_path_begins_in_the_given_folder(
+    local: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Document and key both; the working folder of a task is nobody's choice."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    keys = open_keyset(f"{local.name}?id=customers", read, no_kms, local.parent)
+    assert keys.id == "customers"
+
+
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [

@@ -10,7 +10,10 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_secure_provider.crypto.keyset import create
 from airflow_secure_provider.errors import ConfigurationError, ContractError, StoreUnavailable
+from airflow_secure_provider.keyrings.local import create_key_file
+from airflow_secure_provider.keyrings.opening import local_key_path
 from airflow_secure_provider.model import Evidence
 from airflow_secure_provider.operators import EncryptedS3ToPostgresOperator, MaskColumnsOperator
 from airflow_secure_provider.operators._execution import Execution, declared_at_rest
@@ -66,6 +69,18 @@ def test_a_contract_lies_beside_the_dag_file(tmp_path: Path) -> None:
         Exception, match=r"'contracts/c.yaml' can't be read at .*/contracts/c.yaml: No such file"
     ):
         Execution(task)._read_contract()
+
+
+def test_a_relative_local_keyset_lies_beside_the_dag_file_with_its_key(tmp_path: Path) -> None:
+    (tmp_path / "k.json").write_text(
+        create("customers", create_key_file(local_key_path(tmp_path / "k.json"))).to_json()
+    )
+    with DAG("d") as dag:
+        task = load(columns={"a": "none"}, keyset="k.json?id=customers")
+    dag.fileloc = str(tmp_path / "dag.py")
+    keys = Execution(task)._options().keyset
+    assert keys is not None
+    assert keys.id == "customers"
 
 
 def test_errors_that_may_pass_are_retried_and_others_are_not() -> None:

@@ -27,6 +27,7 @@ from airflow_secure_provider.errors import (
     StoreError,
     StoreUnavailable,
 )
+from airflow_secure_provider.transfer import PostgresSource
 from sandbox.ca import Authority
 from sandbox.environment import free_port
 from sandbox.postgres import Database, Postgres
@@ -738,6 +739,19 @@ def test_no_membership_in_the_role_to_act_as(
     )
 
 
+def test_s3_without_tls_is_asked_nothing(world: World, refuses: Refuses) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        client = world.lake.aws.client("s3", endpoint_url=f"http://127.0.0.1:{server.getsockname()[1]}")
+        refuses(
+            ContractError,
+            ("source s3://lake/in/x.csv", "needs TLS with a verified peer", "observed plaintext"),
+            lambda: world.load(world.source("s3://lake/in/x.csv", client=client)),
+        )
+        with pytest.raises(BlockingIOError):  # nobody called
+            server.accept()
+
+
 # --- a table as the source -------------------------------------------------------------------------------
 
 
@@ -747,6 +761,69 @@ def test_ciphertext_without_the_keyset_to_reveal_it(world: World, refuses: Refus
         ContractError,
         ("column 'birth_date' of the source holds ciphertext", "reveal_with="),
         lambda: world.load(world.table_source(), columns),
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "rule"),
+    [
+        ("birth_date", {"method": "none", "type": "date"}),
+        ("birth_date", {"method": "encrypt", "type": "date"}),
+        ("email", {"method": "tokenize", "domain": "person-email", "classification": "confidential"}),
+        ("ssn", {"method": "redact", "keep_last": 4}),
+        ("ssn", {"method": "generalize", "prefix": 3}),
+        ("ssn", {"method": "none"}),
+    ],
+    ids=["plain", "the-same", "token", "some-kept", "prefix", "restricted-plain"],
+)
+def test_a_second_contract_does_not_lower_a_class(
+    world: World, refuses: Refuses, column: str, rule: dict[str, Any]
+) -> None:
+    """What the first load recorded as confidential or restricted stays so, unless its values are taken out."""
+    world.execute("CREATE TABLE crm.leak (id bigint, birth_date text, email text, ssn text)")
+    recorded = "confidential" if column == "birth_date" else "restricted"
+    columns = dict.fromkeys(HEADER, "drop") | {"id": "none", column: {"classification": "internal", **rule}}
+    refuses(
+        ContractError,
+        (f"column '{column}' is recorded as {recorded} and the contract calls it", "take out its values"),
+        lambda: world.load(
+            world.table_source(), columns, "crm.leak", options=world.options(reveal_with=world.lake.keyset)
+        ),
+    )
+    assert world.query("SELECT count(*) FROM crm.leak") == [(0,)]
+
+
+def test_the_recorded_class_judges_the_connection_to_the_source(world: World, refuses: Refuses) -> None:
+    """A column that the contract drops is read all the same."""
+    world.execute("CREATE TABLE crm.ids (id bigint)")
+    columns = {name: {"method": "drop", "classification": "public"} for name in HEADER} | {"id": "none"}
+    insecure = PostgresSource(lambda: world.database.connect(sslmode="require"), "crm.customers")
+    refuses(
+        ContractError,
+        ("source", "needs TLS with a verified peer", "observed an unverified peer"),
+        lambda: world.load(insecure, columns, "crm.ids"),
+    )
+
+
+def test_a_number_too_large_for_the_column(world: World, refuses: Refuses) -> None:
+    world.execute("CREATE TABLE crm.sums (id bigint, amount double precision)")
+    columns = {"id": "none", "amount": "none"}
+    refuses(
+        FormatError,
+        ("column 'amount', record 3", "a value of double precision"),
+        lambda: world.load(
+            world.lake.encrypt(b"id,amount\n1,1.5\n2,Infinity\n3,1e400\n").data, columns, "crm.sums"
+        ),
+    )
+
+
+def test_not_a_number_in_bins(world: World, refuses: Refuses) -> None:
+    world.execute("CREATE TABLE crm.sums (id bigint, amount text)")
+    columns = {"id": "none", "amount": {"method": "generalize", "bins": [0, 100], "type": "number"}}
+    refuses(
+        FormatError,
+        ("column 'amount', record 2", "NaN"),
+        lambda: world.load(world.lake.encrypt(b"id,amount\n1,1.5\n2,nan\n").data, columns, "crm.sums"),
     )
 
 

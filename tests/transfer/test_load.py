@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from aws_encryption_sdk.identifiers import Algorithm
 
 from airflow_secure_provider.contract.contract import from_columns
+from airflow_secure_provider.crypto.keyset import Keyset
 from airflow_secure_provider.errors import ContractError
 from airflow_secure_provider.model import AtRest, Evidence, Status
 from sandbox.ca import Authority
@@ -213,6 +215,41 @@ def test_another_contract_is_another_load(world: World) -> None:
     assert count(world) == 20
 
 
+@pytest.mark.parametrize("change", ["a class", "a key version"])
+def test_append_takes_an_object_once_whatever_else_changes(world: World, change: str) -> None:
+    """Neither makes other rows of the same object."""
+    uri = world.lake.put(world.lake.encrypt(as_csv(customers(20))).data)
+    world.load(uri)
+    columns, options = dict(COLUMNS), world.options()
+    if change == "a class":
+        columns["amount"] = {"method": "none", "classification": "confidential"}
+    else:
+        options = world.options(keyset=rotated(world.lake.keyset))
+    again = world.load(uri, columns, options=options)
+    assert (again.rows, again.already_loaded) == (0, True)
+    assert count(world) == 20
+    replaced = world.load(uri, columns, options=options, mode="replace")
+    assert (replaced.rows, replaced.already_loaded) == (20, False)
+    assert count(world) == 20
+
+
+def rotated(keys: Keyset) -> Keyset:
+    material = {**keys._keys, keys.newest + 1: secrets.token_bytes(64)}
+    return Keyset(keys.id, keys.provider, keys.key_id, keys.newest + 1, material)
+
+
+def test_append_keeps_the_higher_class(world: World) -> None:
+    """Rows of both lie side by side."""
+    confidential = {**COLUMNS, "amount": {"method": "none", "classification": "confidential"}}
+    classes = []
+    for first, columns in ((1, COLUMNS), (21, confidential), (41, COLUMNS)):
+        world.load_rows(customers(20, first=first), columns=columns)
+        classes += world.query(
+            "SELECT classification FROM secure_provider.column_state WHERE column_name = 'amount'"
+        )
+    assert classes == [("internal",), ("confidential",), ("confidential",)]
+
+
 def test_replace_leaves_only_the_new_rows(world: World) -> None:
     world.load_rows(customers(20))
     replacing = world.lake.put(world.lake.encrypt(as_csv(customers(5, first=100))).data)
@@ -402,6 +439,49 @@ def test_a_table_has_no_version_so_the_task_run_names_the_load(world: World) -> 
     assert [report.rows for report in share] == [10, 0, 10]
 
 
+def test_replace_reads_a_table_again_in_the_same_task_run(world: World) -> None:
+    world.execute("CREATE TABLE crm.ids (id bigint)")
+    only_id = {name: "none" if name == "id" else "drop" for name in HEADER}
+    for rows in (10, 13):
+        world.load_rows(customers(rows, first=1 if rows == 10 else 1_001), mode="replace")
+        assert world.load(world.table_source(), only_id, "crm.ids", mode="replace").rows == rows
+    assert world.query("SELECT count(*) FROM crm.ids") == [(13,)]
+
+
+def test_append_of_a_table_twice_in_a_task_run_says_so(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.execute("CREATE TABLE crm.ids (id bigint)")
+    world.load_rows(customers(10))
+    only_id = {name: "none" if name == "id" else "drop" for name in HEADER}
+    for _ in range(2):
+        world.load(world.table_source(), only_id, "crm.ids")
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert "this task run has appended" in warning
+    assert "mode='replace' reads it again" in warning
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"method": "generalize", "to": "year", "type": "date"},
+        {"method": "redact", "type": "date"},
+        {"method": "nullify"},
+        {"method": "drop"},
+    ],
+    ids=["generalize", "redact", "nullify", "drop"],
+)
+def test_a_lower_class_for_what_no_longer_holds_the_values(world: World, rule: dict[str, Any]) -> None:
+    world.execute("CREATE TABLE crm.years (id bigint, birth_date text)")
+    world.load_rows(customers(10))
+    columns = dict.fromkeys(HEADER, "drop") | {
+        "id": "none",
+        "birth_date": {**rule, "classification": "public"},
+    }
+    options = world.options(reveal_with=world.lake.keyset)
+    assert world.load(world.table_source(), columns, "crm.years", options=options).rows == 10
+
+
 def test_the_stable_owner_acts(world: World) -> None:
     role = f"owner_{world.database.name}"
     world.execute(
@@ -490,3 +570,18 @@ def test_the_given_connection_is_closed(world: World) -> None:
     given: list[psycopg.Connection[Any]] = []
     world.load_rows(customers(5), on_connection=given.append)
     assert [connection.closed for connection in given] == [True]
+
+
+def test_a_declaration_counts_where_s3_shows_no_encryption(world: World) -> None:
+    """As on a compatible store whose disks are encrypted. It stays a declaration, and is not enough for restricted."""
+    uri = world.lake.put(as_csv(customers(5)))
+    columns = {**COLUMNS, "email": {**EMAIL, "classification": "confidential"}, "ssn": "tokenize"}
+    with pytest.raises(ContractError, match="must be encrypted at rest; it is none"):
+        world.load(world.source(uri, context={}), columns)
+    declared = {**world.declared, f"s3://{BUCKET}": AtRest("volume", "LUKS", evidence=Evidence.DECLARED)}
+    options = world.options(declared_at_rest=declared)
+    report = world.load(world.source(uri, context={}), columns, options=options)
+    assert (report.source.at_rest.scheme, report.source.at_rest.evidence) == ("volume", Evidence.DECLARED)
+    assert "HeadObject shows no encryption" in (report.source.at_rest.note or "")
+    with pytest.raises(ContractError, match=r"must be client-side or customer-key encrypted; it is volume"):
+        world.load(world.source(uri, context={}), COLUMNS, options=options)

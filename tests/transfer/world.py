@@ -22,7 +22,7 @@ from airflow_secure_provider.contract.contract import Contract, from_columns
 from airflow_secure_provider.crypto import keyset
 from airflow_secure_provider.crypto.keyset import Keyset, KeysetDocument
 from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
-from airflow_secure_provider.model import AtRest, ColumnRule, Evidence, Protection, TransferReport
+from airflow_secure_provider.model import AtRest, ColumnRule, Evidence, InTransit, Protection, TransferReport
 from airflow_secure_provider.protection.reversible import ColumnCipher
 from airflow_secure_provider.stores.ddl import DDL
 from airflow_secure_provider.transfer import Options, PostgresSource, S3Source, Source, Target, transfer
@@ -284,6 +284,14 @@ class Watched:
     on_batch: Callable[[int], None] = lambda number: None
     on_end: Callable[[], None] = lambda: None
     batch_rows: int = 1_000
+
+    @property
+    def where(self) -> str:
+        return self.inner.where
+
+    @property
+    def transport_ahead(self) -> InTransit:
+        return self.inner.transport_ahead
 
     def open(self, declared: Mapping[str, AtRest]) -> Any:
         return _OpenWatched(self, self.inner.open(declared))
