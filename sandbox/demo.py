@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -49,9 +50,13 @@ def main() -> int:
     console = Console(soft_wrap=False, width=min(Console().width, 130) if sys.stdout.isatty() else 118)
     steps = Steps(console)
     console.print("[bold]airflow-secure-provider: the main job on real servers[/]")
-    with unwind_on_signals(), short_directory() as directory, _world(directory) as world:
-        steps.done("PostgreSQL, S3 + KMS and the Vault stand-in are up, over TLS with a throw-away CA")
-        failed = _run(console, steps, world, directory)
+    try:
+        with unwind_on_signals(), short_directory() as directory, _world(directory) as world:
+            steps.done("PostgreSQL, S3 + KMS and the Vault stand-in are up, over TLS with a throw-away CA")
+            failed = _run(console, steps, world, directory)
+    except KeyboardInterrupt:
+        console.print("interrupted; everything is stopped and removed")
+        return 128 + signal.SIGINT
     console.print(f"[dim]{steps.seconds:.0f} s in all; everything is stopped and removed[/]")
     return 1 if failed else 0
 
