@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ..transfer import Source
     from ._execution import Execution
+    from ._settings import Clients
 
 
 class SecureTransferOperator(BaseOperator):
@@ -74,6 +75,6 @@ class SecureTransferOperator(BaseOperator):
 
         return on_failure(self, self._execution)
 
-    def make_source(self, execution: Execution) -> Source:
+    def make_source(self, clients: Clients) -> Source:
         """Where the rows come from; each operator has its own."""
         raise TypeError(f"{type(self).__name__} reads nothing; use one of the operators")

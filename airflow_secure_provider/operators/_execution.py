@@ -23,7 +23,7 @@ from ._failures import as_airflow_failures
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from ._base import SecureTransferOperator
+    from ._settings import TransferTask
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Execution:
     :ivar report: of the committed transfer.
     """
 
-    def __init__(self, operator: SecureTransferOperator) -> None:
+    def __init__(self, operator: TransferTask) -> None:
         self._operator = operator
         self._connection: Any = None
         self.contract: Contract | None = None

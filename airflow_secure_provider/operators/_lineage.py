@@ -12,11 +12,11 @@ from ..lineage.facets import input_dataset, named_dataset, output_dataset
 from ..stores.s3 import S3Location
 
 if TYPE_CHECKING:
-    from ._base import SecureTransferOperator
     from ._execution import Execution
+    from ._settings import TransferTask
 
 
-def on_complete(operator: SecureTransferOperator, execution: Execution | None) -> OperatorLineage:
+def on_complete(operator: TransferTask, execution: Execution | None) -> OperatorLineage:
     """Both datasets with everything seen, and how the columns came from each other."""
     if execution is None or execution.report is None:
         return on_failure(operator, execution)
@@ -28,7 +28,7 @@ def on_complete(operator: SecureTransferOperator, execution: Execution | None) -
     )
 
 
-def on_failure(operator: SecureTransferOperator, execution: Execution | None) -> OperatorLineage:
+def on_failure(operator: TransferTask, execution: Execution | None) -> OperatorLineage:
     """What was seen until the failure. Nothing was written, so there is no column lineage."""
     if execution is None or execution.ends is None:
         return OperatorLineage(inputs=_unseen(operator), run_facets=credential_facets())
@@ -41,7 +41,7 @@ def on_failure(operator: SecureTransferOperator, execution: Execution | None) ->
     )
 
 
-def _unseen(operator: SecureTransferOperator) -> list[Any]:
+def _unseen(operator: TransferTask) -> list[Any]:
     """The source by its name alone, where its name is all there is to know."""
     try:
         location = S3Location.parse(operator.source)

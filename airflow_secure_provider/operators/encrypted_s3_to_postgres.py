@@ -9,7 +9,7 @@ from ._base import SecureTransferOperator
 
 if TYPE_CHECKING:
     from ..transfer import Source
-    from ._execution import Execution
+    from ._settings import Clients
 
 
 class EncryptedS3ToPostgresOperator(SecureTransferOperator):
@@ -61,12 +61,12 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
         self.encryption_context = encryption_context
         self.kms_key_arns = kms_key_arns
 
-    def make_source(self, execution: Execution) -> Source:
+    def make_source(self, clients: Clients) -> Source:
         from ..transfer import S3Source
 
         return S3Source(
-            execution.s3_client(),
-            execution.kms_client,
+            clients.s3_client(),
+            clients.kms_client,
             self.source,
             context=self.encryption_context or {},
             key_arns=self.kms_key_arns,

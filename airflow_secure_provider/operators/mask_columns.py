@@ -9,7 +9,7 @@ from ._base import SecureTransferOperator
 
 if TYPE_CHECKING:
     from ..transfer import Source
-    from ._execution import Execution
+    from ._settings import Clients
 
 
 class MaskColumnsOperator(SecureTransferOperator):
@@ -48,11 +48,11 @@ class MaskColumnsOperator(SecureTransferOperator):
         self.reveal_with = reveal_with
         self.source_conn_id = source_conn_id
 
-    def make_source(self, execution: Execution) -> Source:
+    def make_source(self, clients: Clients) -> Source:
         from ..transfer import PostgresSource
 
         conn_id = self.source_conn_id or self.postgres_conn_id
         same = conn_id == self.postgres_conn_id
         return PostgresSource(
-            lambda: execution.connect(conn_id), self.source, set_role=self.set_role if same else None
+            lambda: clients.connect(conn_id), self.source, set_role=self.set_role if same else None
         )

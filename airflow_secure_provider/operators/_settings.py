@@ -1,0 +1,45 @@
+"""What an operator tells the run of it, and what the run gives back to it: the line between the two halves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ..transfer import Source
+
+
+class Clients(Protocol):
+    """Connections out of the official hooks."""
+
+    def s3_client(self) -> Any:
+        """A boto3 S3 client."""
+
+    def kms_client(self, key_arn: str) -> Any:
+        """A boto3 KMS client for the region of a key."""
+
+    def connect(self, conn_id: str) -> Any:
+        """A new psycopg 3 connection."""
+
+
+class TransferTask(Protocol):
+    """An author's settings, rendered."""
+
+    task_id: str
+    dag: Any
+    outlets: list[Any]
+    source: str
+    table: str
+    contract: str | None
+    columns: Mapping[str, Any] | None
+    keyset: str | None
+    reveal_with: str | None
+    aws_conn_id: str | None
+    postgres_conn_id: str
+    set_role: str | None
+    mode: str
+    extra_columns: str
+    allow_insecure_transport: bool
+
+    def make_source(self, clients: Clients) -> Source:
+        """Where the rows come from."""
