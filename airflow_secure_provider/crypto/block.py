@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from .memory import keep_freed_memory
 from .ragged import BLOCK, Words
 
 _UPDATE_INTO_EXTRA = BLOCK - 1  # update_into refuses an output that is not this much longer
@@ -17,6 +18,7 @@ class BlockCipher:
     """AES with one key. Not safe to share between threads."""
 
     def __init__(self, key: bytes) -> None:
+        keep_freed_memory()
         self._encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305 (see the module)
 
     def encrypt(self, blocks: Words) -> Words:

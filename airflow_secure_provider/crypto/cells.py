@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError
+from .planar import copy, repacked
 from .ragged import BLOCK, Bytes, Index, Ragged, Words, windows, words
 
 TOKEN = 1
@@ -55,8 +56,8 @@ class Cells:
         if nonces is not None:
             view[rows.starts + HEADER.size] = nonces.view("V16")
         view[rows.starts + (overhead(self.kind) - BLOCK)] = tags.view("V16")
-        for offset, byte in enumerate(HEADER.pack(self.kind, key_version)):
-            rows.data[rows.starts + offset] = byte
+        heads = windows(rows.data, HEADER.size)
+        heads[rows.starts] = np.frombuffer(HEADER.pack(self.kind, key_version), dtype=heads.dtype)
 
 
 def key_versions(kind: int, cells: Ragged) -> NDArray[np.uint32]:
@@ -99,7 +100,7 @@ def to_text(cells: Ragged) -> Ragged:
     """Standard base64 with padding of every row."""
     groups = (cells.lengths + 2) // 3
     padded = Ragged.packed(groups * 3)
-    cells.copy_to(Ragged(padded.data, padded.starts, cells.lengths))
+    copy(cells, Ragged(padded.data, padded.starts, cells.lengths))
     missing = groups * 3 - cells.lengths
     ends = padded.starts + cells.lengths
     for count in (1, 2):  # copying left rubbish in the one or two bytes behind a row
@@ -125,7 +126,7 @@ def from_text(text: Ragged) -> Ragged:
     odd = int(np.count_nonzero(text.lengths % 4))
     if odd:
         raise FormatError(f"{odd} of {len(text)} values are not base64 text of a cell")
-    packed = text.repacked()
+    packed = repacked(text)
     ends = packed.starts + packed.lengths
     padding = ((packed.data[ends - 1] == _EQUALS) & (packed.lengths > 0)).astype(np.int64)
     padding += (padding == 1) & (packed.data[ends - 2] == _EQUALS)
@@ -142,4 +143,4 @@ def from_text(text: Ragged) -> Ragged:
     triple[:, 2] = twelve[:, 1] & 255
     if any((out.data[(out.starts + out.lengths - count)[padding >= count]] != 0).any() for count in (1, 2)):
         raise FormatError(f"some of {len(text)} values are not base64 text of a cell")
-    return Ragged(out.data, out.starts, out.lengths - padding).repacked()
+    return repacked(Ragged(out.data, out.starts, out.lengths - padding))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .block import BlockCipher
-from .ragged import BLOCK, MASK, PAD, Ragged, Words, windows, words
+from .planar import Layout, Planes, gather, unsorted_words
+from .ragged import BLOCK, MASK, PAD, Ragged, Words, repeated, words
 
 
 class Cmac:
@@ -15,11 +17,29 @@ class Cmac:
         self._aes = BlockCipher(key)
         # RFC 4493 section 2.3: K1 = dbl(AES(0^128)), K2 = dbl(K1).
         self._k1 = double(self._aes.encrypt_one(bytes(BLOCK)))
-        self._k2 = double(self._k1)
+        k2 = double(self._k1)
+        # Section 2.4, step 4: a last block of 16 bytes is XORed with K1, a shorter one is padded and XORed with K2.
+        last = words(PAD) ^ repeated(k2, BLOCK + 1)
+        last[2 * BLOCK :] = np.frombuffer(self._k1, dtype=np.uint64)
+        self.last: NDArray[np.void] = last.view("V16")
+        """By the number of bytes in the last block: what is XORed into it."""
+
+    @property
+    def k1(self) -> bytes:
+        return self._k1
 
     def one(self, message: bytes) -> bytes:
         """The 16-byte tag of a single message, through the same code as a column."""
         return self.many(Ragged.of([message])).tobytes()
+
+    def many(self, rows: Ragged) -> Words:
+        """The tag of every row (RFC 4493 section 2.4).
+
+        :return: uint64 (2n,), two words a tag, in row order.
+        """
+        layout = Layout.of(rows.lengths)
+        tags = self.chain(gather(rows, layout), layout, words(self.last[layout.left]))
+        return unsorted_words(layout, tags)
 
     def one_block_each(self, blocks: Words) -> Words:
         """The tags of messages that are exactly one block long each.
@@ -27,45 +47,32 @@ class Cmac:
         :param blocks: uint64 (2n,).
         :return: uint64 (2n,).
         """
-        return self._aes.encrypt(blocks ^ tiled(self._k1, len(blocks) // 2))
+        return self._aes.encrypt(blocks ^ repeated(self._k1, len(blocks) // 2))
 
-    def many(self, rows: Ragged) -> Words:
-        """The tag of every row (RFC 4493 section 2.4).
+    def chain(self, planes: Planes, layout: Layout, last: Words, before_last: Words | None = None) -> Words:
+        """Steps 5 to 7: X := 0; X := AES(X xor M_i) for every block; the last X is the tag.
 
-        :return: uint64 (2n,), two words a tag, in row order.
+        :param planes: the messages; what lies behind their ends is not looked at.
+        :param last: uint64 (2n,), XORed into each row's last block: :attr:`last` for CMAC as it is.
+        :param before_last: XORed into the block before the last, of rows that have one, as AES-SIV's xorend needs.
+        :return: the tags, uint64 (2n,), in the layout's order.
         """
-        count = len(rows)
-        # Step 2: the number of blocks; an empty message is one (padded) block.
-        blocks = np.maximum(rows.blocks(), 1)
-        # Longest rows first, so that the rows that have block i are always a prefix.
-        order = np.argsort(-blocks, kind="stable")
-        starts, lengths, blocks = rows.starts[order], rows.lengths[order], blocks[order]
-        source = windows(rows.data)
-        state = np.zeros(2 * count, dtype=np.uint64)  # step 5: X := 0^128
-        last = int(blocks[0]) if count else 0
-        alive = count
-        for position in range(last):
-            finishing_from = int(np.searchsorted(-blocks[:alive], -(position + 1), side="left"))
-            chunk = words(source[starts[:alive] + BLOCK * position])
-            # Steps 3 and 4: the last block is XORed with K1 if it is complete, else padded and with K2.
-            left = lengths[finishing_from:alive] - BLOCK * position
-            ending = chunk[2 * finishing_from :]
-            ending &= words(MASK[left])
-            ending ^= words(PAD[left])
-            ending ^= np.where(
-                np.repeat(left == BLOCK, 2), tiled(self._k1, len(left)), tiled(self._k2, len(left))
-            )
-            # Step 6: X := AES(X xor M_i)
-            state[: 2 * alive] = self._aes.encrypt(state[: 2 * alive] ^ chunk)
-            alive = finishing_from
-        tags = np.empty(count, dtype="V16")
-        tags[order] = state.view("V16")
-        return words(tags)
-
-
-def tiled(block: bytes, count: int) -> Words:
-    """The same block for each of *count* rows."""
-    return np.tile(np.frombuffer(block, dtype=np.uint64), count)
+        tags = np.empty(2 * len(layout), dtype=np.uint64)
+        state = tags[:0]
+        for plane, blocks in enumerate(planes):
+            alive, longer, much_longer = layout.alive[plane : plane + 3]
+            chunk = words(blocks.copy())
+            ending = chunk[2 * longer :]
+            ending &= words(MASK[layout.left[longer:alive]])
+            ending ^= last[2 * longer : 2 * alive]
+            if before_last is not None:
+                chunk[2 * much_longer : 2 * longer] ^= before_last[2 * much_longer : 2 * longer]
+            if plane:
+                chunk ^= state
+            made = self._aes.encrypt(chunk)
+            tags[2 * longer : 2 * alive] = made[2 * longer :]
+            state = made[: 2 * longer]
+        return tags
 
 
 def double(block: bytes) -> bytes:

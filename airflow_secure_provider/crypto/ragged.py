@@ -1,14 +1,12 @@
 """Many byte strings of different lengths in one buffer, and 16-byte windows onto them.
 
-A column of strings is one flat buffer plus a start and a length for each row, as in Arrow. All work on it goes by
-*block position*: block 0 of every row, then block 1 of every row that has one. A window is 16 bytes at any offset,
-read and written through a ``V16`` view with a stride of one byte, so that one NumPy call gathers or scatters a block
-of thousands of rows.
+A column of strings is one flat buffer plus a start and a length for each row, as in Arrow. A window is 16 bytes at any
+offset, read and written through a ``V16`` view with a stride of one byte, so that one NumPy call gathers or scatters a
+block of thousands of rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,26 +68,10 @@ class Ragged:
         """Some of the rows, on the same buffer."""
         return Ragged(self.data, self.starts[rows], self.lengths[rows])
 
-    def blocks(self) -> Index:
-        """How many 16-byte blocks each row takes, the last perhaps partial; 0 for an empty row."""
-        return (self.lengths + (BLOCK - 1)) // BLOCK
 
-    def copy_to(self, target: Ragged) -> None:
-        """Copy every row into *target*, whose rows have the same lengths."""
-        source, sink = windows(self.data), windows(target.data)
-        for plane, rows in planes(self.blocks()):
-            sink[target.starts[rows] + BLOCK * plane] = source[self.starts[rows] + BLOCK * plane]
-
-    def repacked(self) -> Ragged:
-        """The same rows with no gaps between them, as an Arrow array needs them."""
-        packed = Ragged.packed(self.lengths)
-        self.copy_to(packed)
-        return packed
-
-
-def windows(data: Bytes) -> NDArray[np.void]:
-    """Every 16-byte window of a buffer, by its offset. Writing through it writes the buffer."""
-    return np.ndarray(shape=(len(data) - (BLOCK - 1),), dtype="V16", buffer=data, strides=(1,))
+def windows(data: Bytes, size: int = BLOCK) -> NDArray[np.void]:
+    """Every window of *size* bytes of a buffer, by its offset. Writing through it writes the buffer."""
+    return np.ndarray(shape=(len(data) - (size - 1),), dtype=f"V{size}", buffer=data, strides=(1,))
 
 
 def words(blocks: NDArray[np.void]) -> Words:
@@ -97,15 +79,8 @@ def words(blocks: NDArray[np.void]) -> Words:
     return blocks.view(np.uint64)
 
 
-def planes(blocks: Index) -> Iterator[tuple[int, Index]]:
-    """Yield (block position, rows that have it), last position first and rows ascending.
-
-    The order matters to writers. A row's last window reaches up to 15 bytes beyond its end, into the first 15 bytes of
-    the rows behind it. Those bytes belong to block 0 of these rows, and block 0 is written last and in row order, so
-    every byte ends up with its owner's value.
-    """
-    if not len(blocks):
-        return
-    for plane in range(int(blocks.max()) - 1, 0, -1):
-        yield plane, np.flatnonzero(blocks > plane)
-    yield 0, np.flatnonzero(blocks > 0)
+def repeated(block: bytes, count: int) -> Words:
+    """The same block for each of *count* rows."""
+    out = np.empty(count, dtype="V16")
+    out[:] = np.frombuffer(block, dtype="V16")
+    return words(out)

@@ -14,10 +14,14 @@ import numpy as np
 
 from ..errors import DecryptionError
 from .block import BlockCipher
-from .cmac import Cmac, double, double_many, tiled
-from .ragged import BLOCK, MASK, PAD, Ragged, Words, planes, windows, words
+from .cmac import Cmac, double, double_many
+from .planar import Layout, Planes, gather, scatter, sorted_words, unsorted_words
+from .ragged import BLOCK, PAD, Ragged, Words, repeated, windows, words
 
 _MAX_ASSOCIATED_DATA = 126  # RFC 5297 section 7
+_CLEARED = np.frombuffer(bytes.fromhex("7fffffff7fffffff"), dtype=np.uint64)[
+    0
+]  # the last 8 bytes of section 2.5's mask
 
 
 class Siv:
@@ -42,6 +46,15 @@ class Siv:
         for text in associated_data:
             state = _xor(double(state), self._mac.one(text))
         self._fixed = state
+        # The same without a nonce for all rows, by the number of bytes r in the last block: xorend puts the last r bytes
+        # of D at the beginning of the last block, and the others at the end of the block before it.
+        many = [state[BLOCK - r :] + bytes(BLOCK - r) for r in range(BLOCK + 1)]
+        before = [bytes(r) + state[: BLOCK - r] for r in range(BLOCK + 1)]
+        single = [double(state)] * BLOCK + [state]
+        pad = words(PAD) ^ repeated(self._mac.k1, BLOCK + 1)
+        self._last_of_many = (_table(many) ^ words(self._mac.last)).view("V16")
+        self._before_last = _table(before).view("V16")
+        self._last_of_single = (_table(single) ^ pad).view("V16")
 
     def seal(self, plaintext: Ragged, out: Ragged, nonces: Words | None = None) -> Words:
         """Encrypt each row (section 2.6).
@@ -52,9 +65,11 @@ class Siv:
         :param nonces: uint64 (2n,): one more associated-data string of 16 bytes for each row, the last one.
         :return: the synthetic IVs, uint64 (2n,).
         """
-        tags = self._s2v(plaintext, nonces)
-        self._keystream_xor(tags, plaintext, out)
-        return tags
+        layout = Layout.of(plaintext.lengths)
+        planes = gather(plaintext, layout)
+        tags = self._s2v(planes, layout, nonces)
+        scatter(self._keystream_xor(tags, planes, layout), layout, out)
+        return unsorted_words(layout, tags)
 
     def open(self, tags: Words, ciphertext: Ragged, nonces: Words | None = None) -> Ragged:
         """Decrypt each row and verify all of them (section 2.7).
@@ -63,59 +78,71 @@ class Siv:
 
         :raises DecryptionError: with the number of rows that do not authenticate, and no plaintext.
         """
-        plaintext = Ragged.packed(ciphertext.lengths)
-        self._keystream_xor(tags, ciphertext, plaintext)
-        plaintext.data[int(plaintext.lengths.sum()) :] = 0
-        differs = ((self._s2v(plaintext, nonces) ^ tags).reshape(-1, 2) != 0).any(axis=1)
-        wrong = int(np.count_nonzero(differs))
+        layout = Layout.of(ciphertext.lengths)
+        given = sorted_words(layout, tags)
+        planes = self._keystream_xor(given, gather(ciphertext, layout), layout)
+        differs = self._s2v(planes, layout, nonces) ^ given
+        wrong = int(np.count_nonzero(differs[0::2] | differs[1::2]))
         if wrong:
             raise DecryptionError(f"{wrong} of {len(ciphertext)} cells do not authenticate")
+        plaintext = Ragged.packed(ciphertext.lengths)
+        scatter(planes, layout, plaintext)
+        plaintext.data[int(plaintext.lengths.sum()) :] = 0
         return plaintext
 
-    def _s2v(self, rows: Ragged, nonces: Words | None) -> Words:
-        count = len(rows)
-        if nonces is None:
-            state, doubled = tiled(self._fixed, count), tiled(double(self._fixed), count)
-        else:
-            # The nonce is the last string before the plaintext; a 16-byte message is one complete CMAC block.
-            state = tiled(double(self._fixed), count) ^ self._mac.one_block_each(nonces)
-            doubled = double_many(state)
-        result = np.empty(count, dtype="V16")
-        short = rows.lengths < BLOCK
-        if short.any():
-            # T = dbl(D) xor pad(S_n), always one complete block
-            where = np.flatnonzero(short)
-            lengths = rows.lengths[where]
-            block = words(windows(rows.data)[rows.starts[where]]) & words(MASK[lengths])
-            block ^= words(PAD[lengths]) ^ words(doubled.view("V16")[where])
-            result[where] = self._mac.one_block_each(block).view("V16")
-        if not short.all():
-            # T = S_n xorend D, on a copy
-            where = np.flatnonzero(~short)
-            copy = Ragged(rows.data.copy(), rows.starts[where], rows.lengths[where])
-            tail = copy.starts + copy.lengths - BLOCK
-            view = windows(copy.data)
-            view[tail] = (words(view[tail]) ^ words(state.view("V16")[where])).view("V16")
-            result[where] = self._mac.many(copy).view("V16")
-        return words(result)
+    def _s2v(self, planes: Planes, layout: Layout, nonces: Words | None) -> Words:
+        """Section 2.4 with the plaintext as the last string S_n.
 
-    def _keystream_xor(self, tags: Words, source: Ragged, target: Ragged) -> None:
+        T = S_n xorend D if S_n has 16 bytes or more, which touches its last two blocks; else T = dbl(D) xor pad(S_n).
+        Both XORs are put together with CMAC's own of the last block: V = CMAC(T).
+        """
+        single, left = layout.single_from, layout.left
+        if nonces is None:
+            last = words(self._last_of_many[left])
+            last[2 * single :] = words(self._last_of_single[left[single:]])
+            before_last = words(self._before_last[left])
+            return self._mac.chain(planes, layout, last, before_last)
+        # The nonce is the last string before the plaintext; a 16-byte message is one complete CMAC block.
+        state = sorted_words(layout, self._mac.one_block_each(nonces)) ^ repeated(
+            double(self._fixed), len(layout)
+        )
+        last = words(self._mac.last[left])
+        # D between zeros, so that a window at the right offset is D shifted by whole bytes.
+        room = np.zeros((single, 3 * BLOCK), dtype=np.uint8)
+        room[:, BLOCK : 2 * BLOCK] = state[: 2 * single].view(np.uint8).reshape(-1, BLOCK)
+        shifted = windows(room.reshape(-1)) if single else state.view("V16")
+        first = np.arange(single, dtype=np.int64) * (3 * BLOCK) - left[:single]
+        last[: 2 * single] ^= words(shifted[first + 2 * BLOCK])
+        before_last = words(shifted[first + BLOCK])
+        # A single block: D itself where it is complete, else dbl(D) and padding; T is complete in both cases, so K1.
+        ending = state[2 * single :]
+        incomplete = np.repeat(left[single:] < BLOCK, 2)
+        last[2 * single :] = np.where(incomplete, double_many(ending) ^ words(PAD[left[single:]]), ending)
+        last[2 * single :] ^= repeated(self._mac.k1, len(layout) - single)
+        return self._mac.chain(planes, layout, last, before_last)
+
+    def _keystream_xor(self, tags: Words, planes: Planes, layout: Layout) -> Planes:
         # Section 2.5: Q = V with bits 31 and 63 (counted from the right) cleared; the counter can't carry out of its
         # last 32 bits, since their top bit is clear and a row has far fewer than 2^31 blocks.
-        counters = tags.view(np.uint8).reshape(-1, BLOCK).copy()
-        counters[:, 8] &= 0x7F
-        counters[:, 12] &= 0x7F
-        low = counters.view(">u4")[:, 3].astype(np.uint32)
-        start = counters.reshape(-1).view("V16")
-        read, write = windows(source.data), windows(target.data)
-        for plane, rows in planes(source.blocks()):
-            block = start[rows]
+        counters = tags.copy()
+        counters[1::2] &= _CLEARED
+        low = counters[1::2].byteswap()
+        made = []
+        for plane, blocks in enumerate(planes):
+            count = layout.alive[plane]
+            block = counters[: 2 * count]
             if plane:
-                block.view(">u4").reshape(-1, 4)[:, 3] = low[rows] + np.uint32(plane)
-            stream = self._ctr.encrypt(words(block))
-            stream ^= words(read[source.starts[rows] + BLOCK * plane])
-            write[target.starts[rows] + BLOCK * plane] = stream.view("V16")
+                block = block.copy()
+                block[1::2] = (low[:count] + np.uint64(plane)).byteswap()
+            stream = self._ctr.encrypt(block)
+            stream ^= words(blocks)
+            made.append(stream.view("V16"))
+        return made
 
 
 def _xor(left: bytes, right: bytes) -> bytes:
     return bytes(a ^ b for a, b in zip(left, right, strict=True))
+
+
+def _table(blocks: list[bytes]) -> Words:
+    return np.frombuffer(b"".join(blocks), dtype=np.uint64)

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.cmac import CMAC
 
+from airflow_secure_provider.crypto.planar import Layout, gather, scatter
 from airflow_secure_provider.crypto.ragged import BLOCK, Ragged, Words
 from airflow_secure_provider.crypto.siv import Siv
 from airflow_secure_provider.errors import DecryptionError
@@ -186,9 +187,11 @@ def test_counters_at_their_highest() -> None:
     # A synthetic IV that no one can search for: all ones, of which section 2.5 clears bits 31 and 63.
     key, value = bytes(range(64)), random.Random(3).randbytes(100)
     rows = Ragged.of([value, value[:17]])
+    layout = Layout.of(rows.lengths)
     out = Ragged.packed(rows.lengths)
 
-    Siv(key, [])._keystream_xor(np.full(4, 2**64 - 1, dtype=np.uint64), rows, out)
+    stream = Siv(key, [])._keystream_xor(np.full(4, 2**64 - 1, dtype=np.uint64), gather(rows, layout), layout)
+    scatter(stream, layout, out)
 
     first = bytes.fromhex("ffffffffffffffff7fffffff7fffffff")
     ctr = Cipher(algorithms.AES(key[32:]), modes.CTR(first)).encryptor()
