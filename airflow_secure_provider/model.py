@@ -35,6 +35,9 @@ class Protection(StrEnum):
     NONE = "none"
     ENCRYPT = "encrypt"
     TOKENIZE = "tokenize"
+    FPE = "fpe"
+    PSEUDONYMIZE = "pseudonymize"
+    SHIFT_DATE = "shift_date"
     REDACT = "redact"
     GENERALIZE = "generalize"
     NULLIFY = "nullify"
@@ -42,14 +45,18 @@ class Protection(StrEnum):
 
     @property
     def reversible(self) -> bool:
-        return self in (Protection.ENCRYPT, Protection.TOKENIZE)
+        """Whether the holder of the keyset gets the values back."""
+        return self in (Protection.ENCRYPT, Protection.TOKENIZE, Protection.FPE)
 
     @property
-    def algorithm(self) -> str | None:
-        return {
-            Protection.ENCRYPT: "AES-SIV-256 (RFC 5297), 128-bit nonce per cell",
-            Protection.TOKENIZE: "AES-SIV-256 (RFC 5297), deterministic",
-        }.get(self)
+    def keyed(self) -> bool:
+        """Whether it takes a keyset, and has a domain."""
+        return self.reversible or self in (Protection.PSEUDONYMIZE, Protection.SHIFT_DATE)
+
+    @property
+    def deterministic(self) -> bool:
+        """Keyed, and equal values stay equal: all of a domain must be under one key version."""
+        return self.keyed and self is not Protection.ENCRYPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,29 @@ class ColumnRule:
     domain: str | None = None
     scope: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The columns whose values in the same row take part: what the cell is bound to, or whose dates are shifted."""
+        bound: tuple[str, ...] = tuple(self.parameters.get("bind_to", ()))
+        subject = self.parameters.get("subject")
+        return (*bound, subject) if subject else bound
+
+
+_ALGORITHMS = {
+    Protection.ENCRYPT: "AES-SIV-256 (RFC 5297), 128-bit nonce per cell",
+    Protection.TOKENIZE: "AES-SIV-256 (RFC 5297), deterministic",
+    Protection.FPE: "FF1, AES-256 (NIST SP 800-38G)",
+    Protection.PSEUDONYMIZE: "AES-256-CMAC (RFC 4493)",
+    Protection.SHIFT_DATE: "days from AES-256-CMAC (RFC 4493) of the subject",
+}
+
+
+def algorithm(protection: Protection, parameters: Mapping[str, Any]) -> str | None:
+    """The standard behind a keyed protection, for reports."""
+    if protection is Protection.PSEUDONYMIZE and parameters.get("algorithm") == "hmac-sha256":
+        return "HMAC-SHA256 (RFC 2104)"
+    return _ALGORITHMS.get(protection)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,11 +93,37 @@ def checked(contract: Contract, where: str) -> Contract:
         raise ContractError(f"contract {where}: column {quoted(twice)} is defined twice")
     if all(rule.protection is Protection.DROP for rule in contract.rules):
         raise ContractError(f"contract {where} drops every column; keep one at least")
+    problems = _beside_problems(contract.rules)
+    if problems:
+        raise ContractError(f"contract {where}: " + "; ".join(problems))
     try:
         check_columns(contract.rules)
     except ContractError as error:
         raise ContractError(f"contract {where}: {error}") from None
     return contract
+
+
+def _beside_problems(rules: Sequence[ColumnRule]) -> list[str]:
+    """What is wrong with the columns that others name in ``bind_to`` and ``subject``."""
+    known = {rule.name: rule for rule in rules}
+    problems = []
+    for rule in rules:
+        for name in rule.beside:
+            other = known.get(name)
+            if other is None or other is rule:
+                problems.append(
+                    f"column {rule.name!r} names column {name!r}, which must be another of the contract"
+                )
+            elif other.logical_type == "number":
+                problems.append(
+                    f"column {rule.name!r} names column {name!r}, a number, which has no one way to be written"
+                )
+            elif "bind_to" in rule.parameters and other.protection is not Protection.NONE:
+                problems.append(
+                    f"column {rule.name!r} is bound to column {name!r}, which is {other.protection}: it must lie beside "
+                    "the cell as it is, or the cell can't be revealed"
+                )
+    return problems
 
 
 def reference(body: Mapping[str, Any]) -> ContractRef:

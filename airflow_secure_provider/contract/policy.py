@@ -50,6 +50,8 @@ BUILT_IN: dict[Classification, ClassRequirement] = {
         protections=(
             Protection.ENCRYPT,
             Protection.TOKENIZE,
+            Protection.FPE,
+            Protection.PSEUDONYMIZE,
             Protection.REDACT,
             Protection.NULLIFY,
             Protection.DROP,

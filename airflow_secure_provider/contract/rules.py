@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from ..crypto.symbols import Alphabet
 from ..errors import ContractError
 from ..model import Classification, ColumnRule, Protection
 
 LOGICAL_TYPES = ("string", "date", "timestamp", "time", "number", "integer", "boolean")
-_LATER = {"fpe", "pseudonymize", "shift_date"}
 _MOST_KEPT = 1_000_000  # characters; far more than any cell has, and far less than Arrow's 32-bit lengths
+DATE_PARTS = ("month", "quarter", "year", "decade")
+_USUAL_SHIFT_DAYS, _MOST_SHIFT_DAYS = 182, 36_500
 _UNKEYED = {"hash", "md5", "sha1", "sha256", "sha-256", "sha512"}
 
 # What each protection takes beside its method; keyed ones take a domain, encrypt also a scope.
 _PARAMETERS: dict[Protection, frozenset[str]] = {
     Protection.NONE: frozenset(),
-    Protection.ENCRYPT: frozenset({"domain", "scope"}),
+    Protection.ENCRYPT: frozenset({"domain", "scope", "bind_to"}),
     Protection.TOKENIZE: frozenset({"domain"}),
-    Protection.REDACT: frozenset({"keep_first", "keep_last", "mark"}),
+    Protection.FPE: frozenset({"domain", "alphabet", "on_unfit"}),
+    Protection.PSEUDONYMIZE: frozenset({"domain", "algorithm"}),
+    Protection.SHIFT_DATE: frozenset({"domain", "subject", "days"}),
+    Protection.REDACT: frozenset({"keep_first", "keep_last", "keep_format", "mark"}),
     Protection.GENERALIZE: frozenset({"to", "bins", "prefix"}),
     Protection.NULLIFY: frozenset(),
     Protection.DROP: frozenset(),
@@ -57,15 +62,15 @@ def column_rule(
         )
     method, given = _split(protection, place)
     default = f"{quote(contract_id, safe='')}/{quote(name, safe='')}"
+    parameters = _parameters(method, given, place, level, logical_type)
     domain = scope = None
-    parameters: dict[str, Any] = {}
-    if method.reversible:
+    if method is Protection.SHIFT_DATE:
+        # By subject, not by column: the dates of one subject keep their intervals also across columns.
+        default = f"{quote(contract_id, safe='')}/{quote(parameters['subject'], safe='')}"
+    if method.keyed:
         domain = _named(given.get("domain"), default, "domain", place)
-        scope = _named(given.get("scope"), default, "scope", place) if method is Protection.ENCRYPT else None
-    elif method is Protection.REDACT:
-        parameters = _redaction(given, place, level)
-    elif method is Protection.GENERALIZE:
-        parameters = _generalization(given, place, logical_type)
+    if method is Protection.ENCRYPT or parameters.get("on_unfit") == "encrypt":
+        scope = _named(given.get("scope"), default, "scope", place)
     if required and method is Protection.NULLIFY:
         raise ContractError(f"{place} is required and would be nullified; choose drop, redact or encrypt")
     return ColumnRule(name, level, method, logical_type, required, domain, scope, parameters)
@@ -76,11 +81,9 @@ def _split(protection: Any, place: str) -> tuple[Protection, dict[str, Any]]:
     method = given.pop("method", None)
     if not isinstance(method, str):
         raise ContractError(f"{place}: protection needs a method, one of {', '.join(Protection)}")
-    if method in _LATER:
-        raise ContractError(f"{place}: protection {method!r} is not in this version yet; see the changelog")
     if method in _UNKEYED:
         raise ContractError(
-            f"{place}: an unkeyed hash of personal data is undone by trying all values; take tokenize, which is keyed"
+            f"{place}: an unkeyed hash of personal data is undone by trying all values; take pseudonymize, which is keyed"
         )
     try:
         known = Protection(method)
@@ -105,6 +108,70 @@ def _named(value: Any, default: str, what: str, place: str) -> str:
     return value
 
 
+def _parameters(
+    method: Protection, given: Mapping[str, Any], place: str, level: Classification, logical_type: str
+) -> dict[str, Any]:
+    if method is Protection.ENCRYPT:
+        return _binding(given, place)
+    if method is Protection.FPE:
+        return _format(given, place, logical_type)
+    if method is Protection.PSEUDONYMIZE:
+        algorithm = given.get("algorithm", "aes-cmac")
+        return {"algorithm": _one_of(algorithm, ("aes-cmac", "hmac-sha256"), "pseudonymize algorithm", place)}
+    if method is Protection.SHIFT_DATE:
+        return _shift(given, place, logical_type)
+    if method is Protection.REDACT:
+        return _redaction(given, place, level)
+    if method is Protection.GENERALIZE:
+        return _generalization(given, place, logical_type)
+    return {}
+
+
+def _one_of(value: Any, known: Sequence[str], what: str, place: str) -> str:
+    if value not in known:
+        raise ContractError(f"{place}: {what} {value!r}, expected one of {', '.join(known)}")
+    return str(value)
+
+
+def _binding(given: Mapping[str, Any], place: str) -> dict[str, Any]:
+    columns = given.get("bind_to")
+    if columns is None:
+        return {}
+    names = [columns] if isinstance(columns, str) else columns
+    good = isinstance(names, (list, tuple)) and names and all(isinstance(name, str) for name in names)
+    if not good or len(set(names)) != len(names):
+        raise ContractError(f"{place}: bind_to must be a column's name, or a list of different ones")
+    return {"bind_to": tuple(names)}
+
+
+def _format(given: Mapping[str, Any], place: str, logical_type: str) -> dict[str, Any]:
+    alphabet = given.get("alphabet", "digits")
+    if logical_type not in ("string", "integer"):
+        raise ContractError(f"{place}: fpe of a {logical_type}; expected a string or an integer")
+    try:
+        Alphabet.named(alphabet)
+    except (TypeError, ValueError) as error:
+        raise ContractError(f"{place}: fpe alphabet: {error}") from None
+    on_unfit = _one_of(
+        given.get("on_unfit", "refuse"), ("refuse", "redact", "encrypt"), "fpe on_unfit", place
+    )
+    return {"alphabet": alphabet, "on_unfit": on_unfit}
+
+
+def _shift(given: Mapping[str, Any], place: str, logical_type: str) -> dict[str, Any]:
+    subject, days = given.get("subject"), given.get("days", _USUAL_SHIFT_DAYS)
+    if logical_type not in ("date", "timestamp"):
+        raise ContractError(f"{place}: shift_date of a {logical_type}; expected a date or timestamp")
+    if not isinstance(subject, str):
+        raise ContractError(
+            f"{place}: shift_date needs subject: the column that says whose date it is; all dates of one subject are "
+            "shifted alike"
+        )
+    if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= _MOST_SHIFT_DAYS:
+        raise ContractError(f"{place}: shift_date days must be a number from 1 to {_MOST_SHIFT_DAYS:,}")
+    return {"subject": subject, "days": days}
+
+
 def _redaction(given: Mapping[str, Any], place: str, level: Classification) -> dict[str, Any]:
     kept = {}
     for key in ("keep_first", "keep_last"):
@@ -117,21 +184,26 @@ def _redaction(given: Mapping[str, Any], place: str, level: Classification) -> d
     mark = given.get("mark", "*")
     if not isinstance(mark, str) or len(mark) != 1:
         raise ContractError(f"{place}: redact mark must be one character")
-    return {**kept, "mark": mark, "hide_half": level is Classification.RESTRICTED}
+    keep_format = given.get("keep_format", False)
+    if not isinstance(keep_format, bool):
+        raise ContractError(f"{place}: redact keep_format must be true or false")
+    return {**kept, "keep_format": keep_format, "mark": mark, "hide_half": level is Classification.RESTRICTED}
 
 
 def _generalization(given: Mapping[str, Any], place: str, logical_type: str) -> dict[str, Any]:
     if len(given) != 1:
         raise ContractError(
-            f"{place}: generalize takes exactly one of to: year (dates), bins: [...] (numbers), prefix: n (text)"
+            f"{place}: generalize takes exactly one of to: {'|'.join(DATE_PARTS)} (dates), bins: [...] (numbers), "
+            "prefix: n (text)"
         )
     ((key, value),) = given.items()
     if key == "to":
-        if value != "year" or logical_type not in ("date", "timestamp"):
+        if value not in DATE_PARTS or logical_type not in ("date", "timestamp"):
             raise ContractError(
-                f"{place}: generalize to {value!r} of a {logical_type}; expected year of a date or timestamp"
+                f"{place}: generalize to {value!r} of a {logical_type}; expected one of {', '.join(DATE_PARTS)}, of a "
+                "date or timestamp"
             )
-        return {"to": "year"}
+        return {"to": value}
     if key == "bins":
         numbers = isinstance(value, (list, tuple)) and all(
             isinstance(number, (int, float)) and not isinstance(number, bool) for number in value

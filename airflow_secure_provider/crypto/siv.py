@@ -56,22 +56,27 @@ class Siv:
         self._before_last = _table(before).view("V16")
         self._last_of_single = (_table(single) ^ pad).view("V16")
 
-    def seal(self, plaintext: Ragged, out: Ragged, nonces: Words | None = None) -> Words:
+    def seal(
+        self, plaintext: Ragged, out: Ragged, nonces: Words | None = None, bound: Ragged | None = None
+    ) -> Words:
         """Encrypt each row (section 2.6).
 
         :param plaintext: the rows.
         :param out: where the ciphertexts go: rows of the same lengths. Up to 15 bytes behind each row are overwritten
             with rubbish: write what belongs there afterwards.
         :param nonces: uint64 (2n,): one more associated-data string of 16 bytes for each row, the last one.
+        :param bound: with nonces only: one more string for each row, before the nonce.
         :return: the synthetic IVs, uint64 (2n,).
         """
         layout = Layout.of(plaintext.lengths)
         planes = gather(plaintext, layout)
-        tags = self._s2v(planes, layout, nonces)
+        tags = self._s2v(planes, layout, nonces, bound)
         scatter(self._keystream_xor(tags, planes, layout), layout, out)
         return unsorted_words(layout, tags)
 
-    def open(self, tags: Words, ciphertext: Ragged, nonces: Words | None = None) -> Ragged:
+    def open(
+        self, tags: Words, ciphertext: Ragged, nonces: Words | None = None, bound: Ragged | None = None
+    ) -> Ragged:
         """Decrypt each row and verify all of them (section 2.7).
 
         All 16 bytes of all rows are compared before any plaintext is released.
@@ -81,7 +86,7 @@ class Siv:
         layout = Layout.of(ciphertext.lengths)
         given = sorted_words(layout, tags)
         planes = self._keystream_xor(given, gather(ciphertext, layout), layout)
-        differs = self._s2v(planes, layout, nonces) ^ given
+        differs = self._s2v(planes, layout, nonces, bound) ^ given
         wrong = int(np.count_nonzero(differs[0::2] | differs[1::2]))
         if wrong:
             raise DecryptionError(f"{wrong} of {len(ciphertext)} cells do not authenticate")
@@ -90,7 +95,7 @@ class Siv:
         plaintext.data[int(plaintext.lengths.sum()) :] = 0
         return plaintext
 
-    def _s2v(self, planes: Planes, layout: Layout, nonces: Words | None) -> Words:
+    def _s2v(self, planes: Planes, layout: Layout, nonces: Words | None, bound: Ragged | None) -> Words:
         """Section 2.4 with the plaintext as the last string S_n.
 
         T = S_n xorend D if S_n has 16 bytes or more, which touches its last two blocks; else T = dbl(D) xor pad(S_n).
@@ -102,10 +107,7 @@ class Siv:
             last[2 * single :] = words(self._last_of_single[left[single:]])
             before_last = words(self._before_last[left])
             return self._mac.chain(planes, layout, last, before_last)
-        # The nonce is the last string before the plaintext; a 16-byte message is one complete CMAC block.
-        state = sorted_words(layout, self._mac.one_block_each(nonces)) ^ repeated(
-            double(self._fixed), len(layout)
-        )
+        state = sorted_words(layout, self._row_state(nonces, bound))
         last = words(self._mac.last[left])
         # D between zeros, so that a window at the right offset is D shifted by whole bytes.
         room = np.zeros((single, 3 * BLOCK), dtype=np.uint8)
@@ -120,6 +122,14 @@ class Siv:
         last[2 * single :] = np.where(incomplete, double_many(ending) ^ words(PAD[left[single:]]), ending)
         last[2 * single :] ^= repeated(self._mac.k1, len(layout) - single)
         return self._mac.chain(planes, layout, last, before_last)
+
+    def _row_state(self, nonces: Words, bound: Ragged | None) -> Words:
+        """D of each row after its own strings: D = dbl(D) xor CMAC(S_i)."""
+        doubled = repeated(double(self._fixed), len(nonces) // 2)
+        if bound is not None:
+            doubled = double_many(doubled ^ self._mac.many(bound))
+        # The nonce is the last string before the plaintext; a 16-byte message is one complete CMAC block.
+        return doubled ^ self._mac.one_block_each(nonces)
 
     def _keystream_xor(self, tags: Words, planes: Planes, layout: Layout) -> Planes:
         # Section 2.5: Q = V with bits 31 and 63 (counted from the right) cleared; the counter can't carry out of its

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,16 @@ _INT32_MAX = 2**31 - 1
 def expanded(array: Any) -> Any:
     """A dictionary array as the array it stands for, whose nulls may lie in the indices and in the dictionary."""
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def by_chunk(function: Callable[[Any, Sequence[Any]], Any], column: Any, beside: Sequence[Any]) -> Any:
+    """Apply a function of a column (and those beside it) to each chunk of a chunked one."""
+    whole = [each.combine_chunks() if isinstance(each, pa.ChunkedArray) else each for each in beside]
+    start, made = 0, []
+    for chunk in column.chunks or [pa.array([], column.type)]:
+        made.append(function(chunk, [each.slice(start, len(chunk)) for each in whole]))
+        start += len(chunk)
+    return pa.chunked_array(made)
 
 
 def to_ragged(array: Any) -> Ragged:

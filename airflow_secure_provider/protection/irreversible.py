@@ -12,43 +12,55 @@ import pyarrow.compute as pc
 from ..model import ColumnRule
 
 _LEAST_HIDDEN = 4  # characters, for a restricted column
+_TELLING = r"[\pL\pM\pN]"  # letters with their marks, and digits: what a format does not consist of
 
 
 def redact(column: Any, rule: ColumnRule) -> Any:
     """Replace characters by a mark, keeping some at the ends if the rule says so.
 
-    The length of each value shows, and so do the characters that are kept. A value that is not longer than what would
-    be kept is hidden wholly. For a restricted column at least half of the characters, and at least four, are hidden;
-    where that can't be, the value is hidden wholly. Null stays null, "" stays "".
+    The length of each value shows, and so do the characters that are kept: so many at the ends, and with
+    ``keep_format`` also what is neither letter nor digit, as the dashes of ``***-**-6789``. A value that is not longer
+    than what would be kept is hidden wholly. For a restricted column at least half of the characters, and at least
+    four, are hidden (with ``keep_format``: of the letters and digits); where that can't be, the value is hidden wholly,
+    its format too. Null stays null, "" stays "".
 
     :param column: text.
     """
     first, last = rule.parameters["keep_first"], rule.parameters["keep_last"]
-    mark = rule.parameters["mark"]
+    mark, keep_format = rule.parameters["mark"], rule.parameters.get("keep_format", False)
     length = pc.utf8_length(column)
     whole = pc.binary_repeat(mark, length)
-    if not first and not last:
+    if not (first or last or keep_format):
         return whole
-    hidden = pc.subtract(length, pa.scalar(first + last, pa.int32()))
-    enough = pc.greater(hidden, 0)
-    if rule.parameters["hide_half"]:
-        half = pc.greater_equal(pc.multiply(hidden, pa.scalar(2, pa.int32())), length)
-        enough = pc.and_(pc.greater_equal(hidden, _LEAST_HIDDEN), half)
+    between = pc.subtract(length, pa.scalar(first + last, pa.int32()))
     head = pc.utf8_slice_codeunits(column, 0, first) if first else _empty(column)
     tail = pc.utf8_slice_codeunits(column, -last) if last else _empty(column)
-    middle = pc.binary_repeat(mark, pc.max_element_wise(hidden, pa.scalar(0, pa.int32())))
+    if keep_format:
+        inside = (
+            pc.utf8_slice_codeunits(column, first, -last) if last else pc.utf8_slice_codeunits(column, first)
+        )
+        middle = pc.replace_substring_regex(inside, _TELLING, mark.replace("\\", r"\\"))
+        hidden = pc.count_substring_regex(inside, _TELLING)
+        total = pc.count_substring_regex(column, _TELLING)
+    else:
+        middle = pc.binary_repeat(mark, pc.max_element_wise(between, pa.scalar(0, pa.int32())))
+        hidden, total = between, length
+    enough = pc.greater(between, 0)
+    if rule.parameters["hide_half"]:
+        half = pc.greater_equal(pc.multiply(hidden, pa.scalar(2, pa.int32())), total)
+        enough = pc.and_(enough, pc.and_(pc.greater_equal(hidden, _LEAST_HIDDEN), half))
     return pc.if_else(enough, pc.binary_join_element_wise(head, middle, tail, ""), whole)
 
 
 def generalize(column: Any, rule: ColumnRule) -> Any:
-    """Make values coarser: dates to their year, numbers to a bin, text to its first characters.
+    """Make values coarser: dates to their month, quarter, year or decade, numbers to a bin, text to its first characters.
 
     :param column: dates or timestamps for ``to``, numbers for ``bins``, text for ``prefix``.
-    :return: int32 years, bin labels such as ``[100,500)``, or text.
+    :return: ``2024-05``, ``2024-Q2``, int32 years and decades (1980), bin labels such as ``[100,500)``, or text.
     """
     parameters = rule.parameters
     if "to" in parameters:
-        return pc.year(column).cast(pa.int32())
+        return _coarser_date(column, parameters["to"])
     if "prefix" in parameters:
         return (
             pc.utf8_slice_codeunits(column, 0, parameters["prefix"])
@@ -69,6 +81,18 @@ def generalize(column: Any, rule: ColumnRule) -> Any:
 def nullify(column: Any) -> Any:
     """All null."""
     return pa.nulls(len(column), pa.string())
+
+
+def _coarser_date(column: Any, to: str) -> Any:
+    year = pc.year(column).cast(pa.int32())
+    if to == "year":
+        return year
+    if to == "decade":
+        return pc.multiply(pc.divide(year, pa.scalar(10, pa.int32())), pa.scalar(10, pa.int32()))
+    if to == "month":
+        return pc.strftime(column.cast(pa.timestamp("s")), format="%Y-%m")
+    quarter = pc.quarter(column).cast(pa.string())
+    return pc.binary_join_element_wise(year.cast(pa.string()), quarter, "-Q")
 
 
 def _empty(column: Any) -> Any:

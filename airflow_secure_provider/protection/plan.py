@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -12,7 +12,9 @@ from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, ContractError
 from ..model import ColumnRule, ColumnStatus, Protection
 from .conversion import LOGICAL, canonical_text, check_comparable, check_required, convert
+from .formatted import FormatCipher
 from .irreversible import generalize, nullify, redact
+from .pseudonyms import DateShifter, Pseudonymizer
 from .reversible import ColumnCipher, to_text
 
 _IN_WORDS = {
@@ -25,6 +27,23 @@ _IN_WORDS = {
 }
 
 
+class Keyed(Protocol):
+    """A protection of one column under a keyset."""
+
+    version: int
+
+    @property
+    def keyset_id(self) -> str: ...
+
+    def protect(self, column: Any, beside: Sequence[Any] = ()) -> Any: ...
+
+
+class Revealer(Protocol):
+    """The way back from a reversible protection."""
+
+    def reveal(self, column: Any, beside: Sequence[Any] = ()) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnStep:
     """One column's way through a transfer.
@@ -32,57 +51,81 @@ class ColumnStep:
     :param source: how the column stands in the source, where that is recorded.
     :param passes: the column is protected already, just as its rule wants, and goes through unchanged.
     :param revealer: opens the source's cells first.
+    :param beside: the rules of the columns whose values in the same row take part.
+    :param source_beside: the same for the revealer.
     """
 
     rule: ColumnRule
     source: ColumnStatus | None = None
     passes: bool = False
-    revealer: ColumnCipher | None = field(default=None, repr=False)
-    cipher: ColumnCipher | None = field(default=None, repr=False)
+    revealer: Revealer | None = field(default=None, repr=False)
+    keyed: Keyed | None = field(default=None, repr=False)
+    beside: tuple[ColumnRule, ...] = ()
+    source_beside: tuple[ColumnRule, ...] = ()
 
     @property
     def key(self) -> tuple[str, int] | tuple[None, None]:
-        """Keyset id and key version of the cells that reach the target."""
-        if self.cipher:
-            return self.cipher.keyset_id, self.cipher.version
+        """Keyset id and key version of what reaches the target."""
+        if self.keyed:
+            return self.keyed.keyset_id, self.keyed.version
         if self.passes and self.source and self.source.keyset_id and self.source.key_version:
             return self.source.keyset_id, self.source.key_version
         return None, None
 
-    def apply(self, column: Any, *, first_record: int, where: str) -> Any:
-        """Check, convert and protect one batch of the column.
+    def apply(self, batch: Any, *, first_record: int, where: str) -> Any:
+        """Check, convert and protect this column of a batch.
 
-        :param column: as the source gave it: text, or the cells that its store holds.
+        :param batch: a record batch as the source gave it: text, or the cells that its store holds.
         :return: the protected column: binary cells, text, or typed values.
         """
-        rule = self.rule
+        rule, place = self.rule, _Place(first_record, where)
+        column = batch.column(rule.name)
         if rule.required:
             check_required(column, name=rule.name, first_record=first_record, where=where)
-        if self.passes or rule.protection is Protection.NONE:
-            return self.revealer.reveal(column) if self.revealer else column
+        if self.passes:
+            return column
         if rule.protection is Protection.NULLIFY:
             return nullify(column)
         if self.revealer is not None:
-            column = self.revealer.reveal(column)
-        typed = column
-        if rule.logical_type != "string":
-            what = _IN_WORDS[rule.logical_type]
-            typed = convert(
-                column,
-                LOGICAL[rule.logical_type],
-                name=rule.name,
-                what=what,
-                first_record=first_record,
-                where=where,
-            )
-        if self.cipher is not None:
+            column = self.revealer.reveal(column, [place.text(batch, each) for each in self.source_beside])
+        if rule.protection is Protection.NONE:
+            return column
+        typed = place.typed(column, rule)
+        if rule.protection is Protection.SHIFT_DATE and self.keyed is not None:
+            return self.keyed.protect(typed, [place.text(batch, each) for each in self.beside])
+        if self.keyed is not None:
             # A number is checked and then protected as it was written: 1.0 and 1.00 are two texts.
-            return self.cipher.protect(column if rule.logical_type == "number" else canonical_text(typed))
+            text = column if rule.logical_type == "number" else canonical_text(typed)
+            return self.keyed.protect(text, [place.text(batch, each) for each in self.beside])
         if rule.protection is Protection.REDACT:
             return redact(canonical_text(typed), rule)
         if "bins" in rule.parameters:
             check_comparable(typed, name=rule.name, first_record=first_record, where=where)
         return generalize(typed, rule)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a batch lies in the source, for messages."""
+
+    first_record: int
+    where: str
+
+    def typed(self, column: Any, rule: ColumnRule) -> Any:
+        if rule.logical_type == "string":
+            return column
+        return convert(
+            column,
+            LOGICAL[rule.logical_type],
+            name=rule.name,
+            what=_IN_WORDS[rule.logical_type],
+            first_record=self.first_record,
+            where=self.where,
+        )
+
+    def text(self, batch: Any, rule: ColumnRule) -> Any:
+        """A column beside, as canonical text."""
+        return canonical_text(self.typed(batch.column(rule.name), rule))
 
 
 def plan(
@@ -99,16 +142,24 @@ def plan(
     :raises ConfigurationError: if a keyset is needed and there is none.
     :raises ContractError: if a column's rule can't be met from what the source holds.
     """
-    states = source_states or {}
+    states = {
+        name: state
+        for name, state in (source_states or {}).items()
+        if state.protection not in (Protection.NONE, Protection.NULLIFY)
+    }
+    by_name = {rule.name: rule for rule in rules}
     steps = []
     for rule in rules:
         if rule.protection is Protection.DROP:
             continue
         state = states.get(rule.name)
-        if state is None or state.protection in (Protection.NONE, Protection.NULLIFY):
-            steps.append(ColumnStep(rule, state, cipher=_cipher(rule, keyset)))
+        if state is None:
+            step = ColumnStep(rule, (source_states or {}).get(rule.name), keyed=keyed(rule, keyset))
         else:
-            steps.append(_from_protected(rule, state, keyset, reveal_with))
+            step = _from_protected(rule, state, keyset, reveal_with, by_name, states)
+        if step.keyed is not None:
+            step = replace(step, beside=_beside(rule.name, rule.beside, by_name, states))
+        steps.append(step)
     return tuple(steps)
 
 
@@ -123,8 +174,38 @@ def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in parameters.items()}
 
 
+def keyed(rule: ColumnRule, keyset: Keyset | None, version: int | None = None) -> Keyed | None:
+    """What protects a column under a keyset; ``None`` for a protection without key.
+
+    :raises ConfigurationError: if there is no keyset and the protection takes one.
+    """
+    if not rule.protection.keyed:
+        return None
+    if keyset is None:
+        raise ConfigurationError(
+            f"column {rule.name!r} has protection {rule.protection} and there is no keyset; set keyset="
+        )
+    if rule.protection is Protection.PSEUDONYMIZE:
+        return Pseudonymizer(rule, keyset, version)
+    if rule.protection is Protection.SHIFT_DATE:
+        return DateShifter(rule, keyset, version)
+    return reversible(rule, keyset, version)
+
+
+def reversible(rule: ColumnRule, keyset: Keyset, version: int | None = None) -> ColumnCipher | FormatCipher:
+    """What protects and reveals a column with a reversible protection."""
+    if rule.protection is Protection.FPE:
+        return FormatCipher(rule, keyset, version)
+    return ColumnCipher(rule, keyset, version)
+
+
 def _from_protected(
-    rule: ColumnRule, state: ColumnStatus, keyset: Keyset | None, reveal_with: Keyset | None
+    rule: ColumnRule,
+    state: ColumnStatus,
+    keyset: Keyset | None,
+    reveal_with: Keyset | None,
+    by_name: Mapping[str, ColumnRule],
+    states: Mapping[str, ColumnStatus],
 ) -> ColumnStep:
     if rule.protection is Protection.NULLIFY:
         return ColumnStep(rule, state)
@@ -143,15 +224,35 @@ def _from_protected(
             f"column {rule.name!r} of the source holds ciphertext ({state.protection}), and its rule wants "
             f"{rule.protection}: name the keyset that may reveal it in reveal_with=, or give it the source's domain"
         )
-    was = ColumnRule(rule.name, rule.classification, state.protection, domain=state.domain, scope=state.scope)
-    return ColumnStep(rule, state, revealer=ColumnCipher(was, reveal_with), cipher=_cipher(rule, keyset))
+    was = ColumnRule(
+        rule.name,
+        rule.classification,
+        state.protection,
+        domain=state.domain,
+        scope=state.scope,
+        parameters=state.parameters,
+    )
+    return ColumnStep(
+        rule,
+        state,
+        revealer=reversible(was, reveal_with, state.key_version),
+        keyed=keyed(rule, keyset),
+        source_beside=_beside(rule.name, was.beside, by_name, states),
+    )
 
 
-def _cipher(rule: ColumnRule, keyset: Keyset | None) -> ColumnCipher | None:
-    if not rule.protection.reversible:
-        return None
-    if keyset is None:
-        raise ConfigurationError(
-            f"column {rule.name!r} has protection {rule.protection} and there is no keyset; set keyset="
-        )
-    return ColumnCipher(rule, keyset)
+def _beside(
+    name: str,
+    beside: Sequence[str],
+    by_name: Mapping[str, ColumnRule],
+    states: Mapping[str, ColumnStatus],
+) -> tuple[ColumnRule, ...]:
+    for other in beside:
+        if other not in by_name:
+            raise ContractError(f"column {name!r} needs column {other!r} beside it, which the source lacks")
+        if other in states:
+            raise ContractError(
+                f"column {name!r} needs the values of column {other!r} beside it, which is protected in the source "
+                f"({states[other].protection}); bind to a column that is not"
+            )
+    return tuple(by_name[other] for other in beside)

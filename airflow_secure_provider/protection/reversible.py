@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from ..crypto.ragged import BLOCK, Ragged
 from ..crypto.siv import Siv
 from ..errors import DecryptionError, FormatError
 from ..model import ColumnRule, Protection
-from .columns import expanded, from_ragged, to_ragged
+from .binding import bound_rows
+from .columns import by_chunk, expanded, from_ragged, to_ragged
 
-_NO_BINDING = b""  # canonical `bind_to` values: none yet
+_NO_BINDING = b""  # what an encrypted cell is bound to beside domain and scope, where nothing is named
 
 
 class ColumnCipher:
@@ -38,11 +40,14 @@ class ColumnCipher:
         self.version = keyset.newest if version is None else version
         self._keyset = keyset
         self._domain = rule.domain
+        self._binds = bool(rule.parameters.get("bind_to"))
         if rule.protection is Protection.ENCRYPT:
             if rule.scope is None:
                 raise ValueError(f"column {rule.name!r} has no scope")
             self._kind = cells.ENCRYPTED
-            self._associated = [bytes([self._kind]), rule.domain.encode(), rule.scope.encode(), _NO_BINDING]
+            self._associated = [bytes([self._kind]), rule.domain.encode(), rule.scope.encode()]
+            if not self._binds:
+                self._associated.append(_NO_BINDING)
         else:
             self._kind = cells.TOKEN
             self._associated = [bytes([self._kind]), rule.domain.encode()]
@@ -52,12 +57,17 @@ class ColumnCipher:
     def keyset_id(self) -> str:
         return self._keyset.id
 
-    def protect(self, column: Any) -> Any:
+    def protect(self, column: Any, beside: Sequence[Any] = ()) -> Any:
         """Cells of a string or binary column.
 
-        :param column: text or bytes of any Arrow layout. Null stays null; an empty value becomes a cell.
+        :param column: text or bytes of any Arrow layout, chunked or not. Null stays null; an empty value becomes a cell.
+        :param beside: the columns of ``bind_to``, as canonical text.
         :return: a binary array of the same length.
         """
+        if isinstance(column, pa.ChunkedArray):
+            return by_chunk(self.protect, column, beside)
+        if pa.types.is_dictionary(column.type) and self._kind == cells.TOKEN:
+            return self.protect(column.dictionary).take(column.indices)  # each distinct value once
         column = expanded(column)
         plain = to_ragged(column)
         nonces = None
@@ -65,54 +75,64 @@ class ColumnCipher:
             # A fresh nonce for every non-null row, never taken from the caller.
             nonces = np.frombuffer(os.urandom(BLOCK * len(plain)), dtype=np.uint64)
         room = Cells.room(self._kind, plain.lengths)
-        tags = self._cipher(self.version).seal(plain, room.ciphertext, nonces)
+        bound = bound_rows(beside, column) if self._binds else None
+        tags = self._cipher(self.version).seal(plain, room.ciphertext, nonces, bound)
         room.fill(self.version, tags, nonces)
         return from_ragged(room.rows, column, text=False)
 
-    def reveal(self, column: Any) -> Any:
+    def reveal(self, column: Any, beside: Sequence[Any] = ()) -> Any:
         """The text that :meth:`protect` was given. No value is released unless all authenticate.
 
         :param column: cells, as binary or as base64 text, with or without the line breaks of PostgreSQL's ``encode()``.
+        :param beside: the columns of ``bind_to``, as canonical text.
         :return: a string array.
         :raises FormatError: if a value is not a cell of this protection.
         :raises DecryptionError: if a cell does not authenticate under this keyset, domain and scope.
         """
+        if isinstance(column, pa.ChunkedArray):
+            return by_chunk(self.reveal, column, beside)
         column = expanded(column)
         try:
-            plain = self._open(_as_cells(column))
+            plain = self._open(_as_cells(column), bound_rows(beside, column) if self._binds else None)
         except DecryptionError as error:
-            bound = f"domain {self.rule.domain!r}" + (
-                f", scope {self.rule.scope!r}" if self.rule.scope else ""
-            )
             raise DecryptionError(
-                f"column {self.rule.name!r}: {error} under keyset {self._keyset.id!r}, {bound}: "
-                "they were altered, or protected as another column or domain"
+                f"column {self.rule.name!r}: {error} under keyset {self._keyset.id!r}, {self._bound_to()}: "
+                f"they were altered, or protected as another column{', row' if self._binds else ''} or domain"
             ) from None
         except FormatError as error:
             raise FormatError(f"column {self.rule.name!r}: {error}") from None
         return from_ragged(plain, column, text=True)
 
-    def _open(self, rows: Ragged) -> Ragged:
+    def _bound_to(self) -> str:
+        words = [f"domain {self.rule.domain!r}"]
+        if self.rule.scope:
+            words.append(f"scope {self.rule.scope!r}")
+        if self._binds:
+            words.append(f"bound to {', '.join(map(repr, self.rule.beside))}")
+        return ", ".join(words)
+
+    def _open(self, rows: Ragged, bound: Ragged | None) -> Ragged:
         versions = cells.key_versions(self._kind, rows)
         used = np.unique(versions).tolist()
         if len(used) <= 1:
-            return self._open_version(used[0], rows) if used else rows
+            return self._open_version(used[0], rows, bound) if used else rows
         # Cells of several key versions, as during a rotation: each version on its own, then back in order.
         plain = Ragged.packed(rows.lengths - cells.overhead(self._kind))
         opened: list[bytes] = [b""] * len(rows)
         for version in used:
             where = np.flatnonzero(versions == version)
-            for index, value in zip(
-                where.tolist(), self._open_version(version, rows.select(where)).tolist(), strict=True
-            ):
+            some = self._open_version(
+                version, rows.select(where), None if bound is None else bound.select(where)
+            )
+            for index, value in zip(where.tolist(), some.tolist(), strict=True):
                 opened[index] = value
         joined = b"".join(opened)
         plain.data[: len(joined)] = np.frombuffer(joined, dtype=np.uint8)
         return plain
 
-    def _open_version(self, version: int, rows: Ragged) -> Ragged:
+    def _open_version(self, version: int, rows: Ragged, bound: Ragged | None) -> Ragged:
         nonces, tags, ciphertext = cells.parts(self._kind, rows)
-        return self._cipher(version).open(tags, ciphertext, nonces)
+        return self._cipher(version).open(tags, ciphertext, nonces, bound)
 
     def _cipher(self, version: int) -> Siv:
         if version not in self._ciphers:

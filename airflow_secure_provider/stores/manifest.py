@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, replace
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 
 from ..errors import ConfigurationError, ContractError, raise_alone
-from ..model import Classification, ColumnStatus, ContractRef, Protection
+from ..model import Classification, ColumnStatus, ContractRef, Protection, algorithm
 from .postgres import Connection, TableName
 from .postgres_errors import postgres_failures
 
@@ -103,7 +103,7 @@ def read_states(connection: Connection, table: TableName) -> dict[str, ColumnSta
             name=name,
             classification=Classification(classification),
             protection=kind,
-            algorithm=kind.algorithm,
+            algorithm=algorithm(kind, parameters),
             reversible=kind.reversible,
             domain=domain,
             scope=scope,
@@ -180,7 +180,7 @@ def _state_values(table: TableName, column: ColumnStatus, contract: ContractRef)
 
 def _identity(column: ColumnStatus) -> tuple[object, ...]:
     # Encrypted cells of several key versions may lie in one column; tokens may not, they would no longer join.
-    version = column.key_version if column.protection is Protection.TOKENIZE else None
+    version = column.key_version if column.protection.deterministic else None
     parameters = json.dumps(dict(column.parameters), sort_keys=True)
     return column.protection, column.domain, column.scope, column.keyset_id, version, parameters
 

@@ -12,7 +12,7 @@ from ..contract.contract import Contract, quoted
 from ..contract.policy import check_classes, check_source, check_target
 from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, ContractError
-from ..model import AtRest, ColumnStatus, DatasetStatus, Protection
+from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, Protection, algorithm
 from ..protection.plan import ColumnStep, plain_parameters, plan
 from ..stores import postgres
 from ..stores.postgres import Connection, TableColumn, TableName
@@ -133,11 +133,9 @@ def _check_table(steps: Sequence[ColumnStep], columns: Mapping[str, TableColumn]
         if column.required and not (column.has_default or column.generated or column.name in names)
     ]
     unfit = [
-        rule.name
+        f"column {rule.name!r} is to hold {problem}"
         for rule in rules
-        if rule.protection.reversible
-        and rule.name in columns
-        and columns[rule.name].base not in ("bytea", "text", "varchar")
+        if rule.name in columns and (problem := _unfit(rule, columns[rule.name]))
     ]
     problems = []
     if missing:
@@ -150,10 +148,22 @@ def _check_table(steps: Sequence[ColumnStep], columns: Mapping[str, TableColumn]
         problems.append(
             f"column {quoted(unfilled)} needs a value and gets none: give it a default, or load it"
         )
-    if unfit:
-        problems.append(f"column {quoted(unfit)} is to hold ciphertext: make it bytea or text")
+    problems += unfit
     if problems:
         raise ContractError(f"target {table}: " + "; ".join(problems))
+
+
+def _unfit(rule: ColumnRule, column: TableColumn) -> str:
+    """What a column is to hold, and the fix, if its type can't."""
+    if rule.protection is Protection.FPE:
+        if rule.parameters["on_unfit"] == "encrypt" and column.type != "text":
+            return "the cells of unfit values too (on_unfit: encrypt), of any length: make it text"
+        return "" if column.base in ("text", "varchar", "bpchar") else "characters: make it text or varchar"
+    in_cells = rule.protection.reversible or rule.protection is Protection.PSEUDONYMIZE
+    if in_cells and column.base not in ("bytea", "text", "varchar"):
+        what = "ciphertext" if rule.protection.reversible else "pseudonyms"
+        return f"{what}: make it bytea or text"
+    return ""
 
 
 def _status(step: ColumnStep, column: TableColumn) -> ColumnStatus:
@@ -164,7 +174,7 @@ def _status(step: ColumnStep, column: TableColumn) -> ColumnStatus:
         classification=rule.classification,
         protection=rule.protection,
         type=column.type,
-        algorithm=rule.protection.algorithm,
+        algorithm=algorithm(rule.protection, rule.parameters),
         reversible=rule.protection.reversible,
         domain=rule.domain,
         scope=rule.scope,

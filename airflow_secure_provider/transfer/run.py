@@ -15,7 +15,7 @@ import pyarrow as pa
 from ..contract.contract import Contract
 from ..contract.policy import check_ahead
 from ..errors import ConfigurationError
-from ..model import ColumnEdge, DatasetStatus, Protection, TransferReport
+from ..model import ColumnEdge, DatasetStatus, Protection, TransferReport, algorithm
 from ..protection.conversion import convert
 from ..protection.plan import ColumnStep, fit
 from ..stores import manifest, postgres
@@ -156,7 +156,7 @@ class _Run:
         for step in self._checked.steps:
             name = step.rule.name
             column = self._checked.columns[name]
-            made = step.apply(batch.column(name), first_record=first_record, where=self._where)
+            made = step.apply(batch, first_record=first_record, where=self._where)
             made = fit(made, text_target=is_text(column))
             what = f"a value of {column.type}"
             wanted = self._checked.schema.field(name).type
@@ -211,8 +211,8 @@ def edge(step: ColumnStep) -> ColumnEdge:
     rule = step.rule
     if step.passes:
         what = f"passed through, {rule.protection} before"
-    elif rule.protection.algorithm:
-        what = f"{rule.protection}: {rule.protection.algorithm}"
+    elif standard := algorithm(rule.protection, rule.parameters):
+        what = f"{rule.protection}: {standard}"
     else:
         what = "unchanged" if rule.protection is Protection.NONE else str(rule.protection)
     if step.revealer:

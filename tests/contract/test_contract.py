@@ -69,7 +69,7 @@ def test_inline_options() -> None:
         ({"a": {"classification": "public"}}, "columns=: column 'a': protection needs a method"),
         (
             {"a": {"method": "none", "classification": "restricted"}},
-            "contract columns=: column 'a' is restricted and has no protection; set one of encrypt, tokenize, redact,",
+            "contract columns=: column 'a' is restricted and has no protection; set one of encrypt, tokenize, fpe, pseudonymize, redact,",
         ),
         (
             {"a": {"method": "generalize", "prefix": 1, "classification": "restricted"}},
@@ -169,3 +169,22 @@ def test_dropped_extra_columns_count_as_restricted(contract: Contract) -> None:
 def test_dropping_extra_columns_waives_nothing_else(contract: Contract, columns: list[str]) -> None:
     with pytest.raises(ContractError, match=r"is missing|stands twice"):
         contract.match(columns, SOURCE, extra_columns="drop")
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"a": {"method": "encrypt", "bind_to": "x"}}, "column 'a' names column 'x', which must be another of the contract"),
+        ({"a": {"method": "encrypt", "bind_to": "a"}}, "column 'a' names column 'a', which must be another"),
+        ({"a": {"method": "encrypt", "bind_to": "b"}, "b": "tokenize"}, "column 'a' is bound to column 'b', which is tokenize"),
+        ({"a": {"method": "encrypt", "bind_to": "b"}, "b": {"method": "none", "type": "number"}}, "column 'a' names column 'b', a number"),
+        ({"a": {"method": "shift_date", "subject": "x", "type": "date"}}, "column 'a' names column 'x'"),
+    ],
+)  # fmt: skip
+def test_columns_beside(columns: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ContractError, match=problem):
+        from_columns(columns, "t")
+
+
+def test_a_subject_may_be_dropped() -> None:
+    from_columns({"a": {"method": "shift_date", "subject": "b", "type": "date"}, "b": "drop"}, "t")

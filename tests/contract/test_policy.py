@@ -66,7 +66,7 @@ def problem(classification: str, status: DatasetStatus, side: str) -> str:
 @pytest.mark.parametrize("protection", list(Protection))
 @pytest.mark.parametrize("classification", CLASSES)
 def test_protections_of_a_class(classification: Classification, protection: Protection) -> None:
-    strong = {"encrypt", "tokenize", "redact", "nullify", "drop"}
+    strong = {"encrypt", "tokenize", "fpe", "pseudonymize", "redact", "nullify", "drop"}
     rule = ColumnRule("ssn", classification, protection)
 
     if classification != "restricted" or protection in strong:
@@ -76,7 +76,7 @@ def test_protections_of_a_class(classification: Classification, protection: Prot
     with pytest.raises(ContractError) as caught:
         check_columns([rule])
     assert str(caught.value) == (
-        f"column 'ssn' is restricted and has {has}; set one of encrypt, tokenize, redact, nullify, drop"
+        f"column 'ssn' is restricted and has {has}; set one of encrypt, tokenize, fpe, pseudonymize, redact, nullify, drop"
     )
 
 

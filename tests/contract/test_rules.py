@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -95,24 +96,16 @@ def test_logical_types(logical_type: str) -> None:
 def test_unkeyed_hash(method: str) -> None:
     with pytest.raises(
         ContractError,
-        match="column 'email': an unkeyed hash of personal data is undone by trying all values; take tokenize, which is keyed",
+        match="column 'email': an unkeyed hash of personal data is undone by trying all values; take pseudonymize, which is keyed",
     ):
         rule(method)
-
-
-@pytest.mark.parametrize("method", ["fpe", "pseudonymize", "shift_date"])
-def test_methods_of_later_versions(method: str) -> None:
-    with pytest.raises(
-        ContractError, match=f"column 'email': protection '{method}' is not in this version yet"
-    ):
-        rule({"method": method})
 
 
 @pytest.mark.parametrize("method", ["tokenise", "Tokenize", "", "mask", "null"])
 def test_unknown_method(method: str) -> None:
     with pytest.raises(
         ContractError,
-        match=f"column 'email': protection '{method}', expected one of none, encrypt, tokenize, redact, generalize, "
+        match=f"column 'email': protection '{method}', expected one of none, encrypt, tokenize, fpe, pseudonymize, shift_date, redact, generalize, "
         "nullify, drop",
     ):
         rule(method)
@@ -156,15 +149,15 @@ def test_no_method(protection: Any) -> None:
         ({"method": "tokenize", "scope": "s"}, "unknown parameter 'scope' of tokenize; it takes domain"),
         ({"method": "tokenize", "domian": "s"}, "unknown parameter 'domian' of tokenize; it takes domain"),
         (
-            {"method": "encrypt", "bind_to": "id"},
-            "unknown parameter 'bind_to' of encrypt; it takes domain, scope",
+            {"method": "encrypt", "bind": "id"},
+            "unknown parameter 'bind' of encrypt; it takes bind_to, domain, scope",
         ),
         ({"method": "none", "domain": "d"}, "unknown parameter 'domain' of none; it takes no parameters"),
         ({"method": "nullify", "x": 1}, "unknown parameter 'x' of nullify; it takes no parameters"),
         ({"method": "drop", "x": 1}, "unknown parameter 'x' of drop; it takes no parameters"),
         (
             {"method": "redact", "keep": 1},
-            "unknown parameter 'keep' of redact; it takes keep_first, keep_last, mark",
+            "unknown parameter 'keep' of redact; it takes keep_first, keep_format, keep_last, mark",
         ),
         (
             {"method": "generalize", "year": 1},
@@ -172,7 +165,7 @@ def test_no_method(protection: Any) -> None:
         ),
         ({"method": "tokenize", 1: "x", "y": 2}, "unknown parameter '1' of tokenize; it takes domain"),
     ],
-    ids=["scope", "typo", "bind_to", "none", "nullify", "drop", "redact", "generalize", "number"],
+    ids=["scope", "typo", "bind", "none", "nullify", "drop", "redact", "generalize", "number"],
 )
 def test_unknown_parameter(protection: dict[Any, Any], message: str) -> None:
     with pytest.raises(ContractError) as caught:
@@ -196,16 +189,20 @@ def test_required_and_nullified() -> None:
 @pytest.mark.parametrize(
     ("parameters", "classification", "expected"),
     [
-        ({}, "internal", {"keep_first": 0, "keep_last": 0, "mark": "*", "hide_half": False}),
+        (
+            {},
+            "internal",
+            {"keep_first": 0, "keep_last": 0, "keep_format": False, "mark": "*", "hide_half": False},
+        ),
         (
             {"keep_last": 4},
             "confidential",
-            {"keep_first": 0, "keep_last": 4, "mark": "*", "hide_half": False},
+            {"keep_first": 0, "keep_last": 4, "keep_format": False, "mark": "*", "hide_half": False},
         ),
         (
             {"keep_first": 1, "mark": "•"},
             "restricted",
-            {"keep_first": 1, "keep_last": 0, "mark": "•", "hide_half": True},
+            {"keep_first": 1, "keep_last": 0, "keep_format": False, "mark": "•", "hide_half": True},
         ),
     ],
     ids=["default", "confidential", "restricted"],
@@ -237,12 +234,15 @@ def test_redact_mark_is_one_character(mark: Any) -> None:
     [
         ("date", {"to": "year"}, {"to": "year"}),
         ("timestamp", {"to": "year"}, {"to": "year"}),
+        ("date", {"to": "month"}, {"to": "month"}),
+        ("date", {"to": "quarter"}, {"to": "quarter"}),
+        ("timestamp", {"to": "decade"}, {"to": "decade"}),
         ("integer", {"bins": [0, 10]}, {"bins": (0, 10)}),
         ("number", {"bins": [-1.5, 0, 2.5]}, {"bins": (-1.5, 0, 2.5)}),
         ("string", {"prefix": 2}, {"prefix": 2}),
         ("string", {"prefix": 0}, {"prefix": 0}),
     ],
-    ids=["date", "timestamp", "integer", "number", "prefix", "no-prefix"],
+    ids=["date", "timestamp", "month", "quarter", "decade", "integer", "number", "prefix", "no-prefix"],
 )
 def test_generalize(logical_type: str, parameters: dict[str, Any], expected: dict[str, Any]) -> None:
     assert generalize(logical_type, **parameters).parameters == expected
@@ -255,7 +255,8 @@ def test_generalize(logical_type: str, parameters: dict[str, Any], expected: dic
 )
 def test_generalize_takes_exactly_one_way(parameters: dict[str, Any]) -> None:
     with pytest.raises(
-        ContractError, match=r"column 'email': generalize takes exactly one of to: year \(dates\), bins"
+        ContractError,
+        match=r"column 'email': generalize takes exactly one of to: month\|quarter\|year\|decade \(dates\), bins",
     ):
         generalize("date", **parameters)
 
@@ -266,15 +267,15 @@ def test_generalize_takes_exactly_one_way(parameters: dict[str, Any]) -> None:
         ("string", "year"),
         ("time", "year"),
         ("integer", "year"),
-        ("date", "month"),
+        ("date", "week"),
         ("date", "Year"),
         ("date", None),
     ],
 )
-def test_generalize_to_anything_but_the_year_of_a_date(logical_type: str, to: Any) -> None:
+def test_generalize_to_anything_but_a_part_of_a_date(logical_type: str, to: Any) -> None:
     with pytest.raises(
         ContractError,
-        match=f"column 'email': generalize to {to!r} of a {logical_type}; expected year of a date or timestamp",
+        match=f"column 'email': generalize to {to!r} of a {logical_type}; expected one of month, quarter, year, decade, of a date or timestamp",
     ):
         generalize(logical_type, to=to)
 
@@ -313,3 +314,71 @@ def test_prefix_is_a_number_of_characters_of_a_string(logical_type: str, prefix:
         match="column 'email': generalize prefix must be a number of characters from 0 to 1,000,000, of a string",
     ):
         generalize(logical_type, prefix=prefix)
+
+
+# fpe, pseudonymize, shift_date, bind_to
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("fpe", {"alphabet": "digits", "on_unfit": "refuse"}),
+        (
+            {"method": "fpe", "alphabet": "abc", "on_unfit": "redact"},
+            {"alphabet": "abc", "on_unfit": "redact"},
+        ),
+        ("pseudonymize", {"algorithm": "aes-cmac"}),
+        ({"method": "pseudonymize", "algorithm": "hmac-sha256"}, {"algorithm": "hmac-sha256"}),
+        ({"method": "encrypt", "bind_to": "id"}, {"bind_to": ("id",)}),
+        ({"method": "encrypt", "bind_to": ["id", "day"]}, {"bind_to": ("id", "day")}),
+    ],
+)
+def test_keyed_parameters(given: Any, expected: dict[str, Any]) -> None:
+    made = rule(given)
+
+    assert made.parameters == expected
+    assert made.domain
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"method": "fpe", "alphabet": "a"}, "fpe alphabet: an alphabet has 2 to 65,536 characters, got 1"),
+        ({"method": "fpe", "alphabet": 10}, "fpe alphabet: expected digits, alphanumeric or the characters in order"),
+        ({"method": "fpe", "alphabet": "ab~"}, "fpe alphabet: '~' is reserved"),
+        ({"method": "fpe", "on_unfit": "drop"}, "fpe on_unfit 'drop', expected one of refuse, redact, encrypt"),
+        ({"method": "pseudonymize", "algorithm": "sha256"}, "pseudonymize algorithm 'sha256', expected one of aes-cmac, hmac-sha256"),
+        ({"method": "encrypt", "bind_to": []}, "bind_to must be a column's name, or a list of different ones"),
+        ({"method": "encrypt", "bind_to": ["a", "a"]}, "bind_to must be"),
+        ({"method": "encrypt", "bind_to": 7}, "bind_to must be"),
+        ({"method": "tokenize", "bind_to": "id"}, "unknown parameter 'bind_to' of tokenize"),
+        ({"method": "shift_date", "subject": "id"}, "shift_date of a string; expected a date or timestamp"),
+    ],
+)  # fmt: skip
+def test_keyed_parameters_that_are_wrong(given: Any, problem: str) -> None:
+    with pytest.raises(ContractError, match=f"column 'email': {re.escape(problem)}"):
+        rule(given)
+
+
+def test_shift_date() -> None:
+    made = rule({"method": "shift_date", "subject": "patient", "days": 10}, logical_type="date")
+
+    assert made.parameters == {"subject": "patient", "days": 10}
+    assert (
+        made.domain == rule({"method": "shift_date", "subject": "patient"}, logical_type="timestamp").domain
+    )
+    assert made.domain != rule({"method": "shift_date", "subject": "other"}, logical_type="date").domain
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({}, "shift_date needs subject: the column that says whose date it is"),
+        ({"subject": "id", "days": 0}, "shift_date days must be a number from 1 to 36,500"),
+        ({"subject": "id", "days": 40_000}, "shift_date days must be"),
+        ({"subject": "id", "days": "7"}, "shift_date days must be"),
+    ],
+)
+def test_shift_date_that_is_wrong(given: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ContractError, match=f"column 'email': {re.escape(problem)}"):
+        rule({"method": "shift_date", **given}, logical_type="date")

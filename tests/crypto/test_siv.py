@@ -283,3 +283,28 @@ def test_open_leaves_no_keystream_behind_the_last_row() -> None:
 
     assert rows.data[:3].tobytes() == b"abc"
     assert not rows.data[3:].any()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 300])
+def test_a_bound_string_of_each_row(rows: int) -> None:
+    """It stands before the nonce."""
+    rng = random.Random(rows)
+    key, data = rng.randbytes(64), [b"\x02", b"domain", b"scope"]
+    values = [rng.randbytes(rng.randrange(70)) for _ in range(rows)]
+    bound = [rng.randbytes(rng.randrange(70)) for _ in range(rows)]
+    nonces = [rng.randbytes(BLOCK) for _ in range(rows)]
+    plaintext, siv = Ragged.of(values), Siv(key, data)
+    out = Ragged.packed(plaintext.lengths)
+
+    tags = siv.seal(plaintext, out, _words(b"".join(nonces)), Ragged.of(bound))
+
+    sealed = [tags.tobytes()[BLOCK * at : BLOCK * (at + 1)] + text for at, text in enumerate(out.tolist())]
+    assert sealed == [
+        rfc_5297(key, [*data, each, nonce], value)
+        for value, each, nonce in zip(values, bound, nonces, strict=True)
+    ]
+    assert siv.open(tags, out, _words(b"".join(nonces)), Ragged.of(bound)).tolist() == values
+    if rows > 1:
+        swapped = Ragged.of([bound[1], bound[0], *bound[2:]])
+        with pytest.raises(DecryptionError, match=f"2 of {rows} cells"):
+            siv.open(tags, out, _words(b"".join(nonces)), swapped)

@@ -24,6 +24,7 @@ from airflow_secure_provider.model import (
     InTransit,
     Protection,
     TransferReport,
+    algorithm,
 )
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -49,7 +50,7 @@ TARGET = DatasetStatus(
             Classification.RESTRICTED,
             Protection.TOKENIZE,
             "text",
-            Protection.TOKENIZE.algorithm,
+            algorithm(Protection.TOKENIZE, {}),
             True,
             "person-email",
             None,

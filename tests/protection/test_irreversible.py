@@ -199,3 +199,53 @@ def test_nullify() -> None:
 
     assert result.to_pylist() == [None] * 3
     assert result.type == pa.string()
+
+
+# formats
+
+
+@pytest.mark.parametrize(
+    ("parameters", "value", "expected"),
+    [
+        ({}, "123-45-6789", "***-**-****"),
+        ({"keep_last": 4}, "123-45-6789", "***-**-6789"),
+        ({"keep_first": 2, "keep_last": 2}, "+41 44 668 18 00", "+4* ** *** ** 00"),
+        ({}, "Zoë O'Neill", "*** *'*****"),
+        ({"keep_first": 1}, "e\u0301clair", "e******"),
+        ({"keep_last": 2, "mark": "\\"}, "a-bcd", "\\-\\cd"),
+        ({"keep_last": 4}, "1-23", "****"),
+        ({}, "", ""),
+        ({}, "--", "--"),
+        ({}, None, None),
+    ],
+)
+def test_keep_format(parameters: dict[str, Any], value: str | None, expected: str | None) -> None:
+    assert redacted(value, redacting(keep_format=True, **parameters)) == expected
+
+
+@pytest.mark.parametrize(
+    ("parameters", "value", "expected"),
+    [
+        ({"keep_last": 4}, "123-45-6789", "***-**-6789"),  # 5 of 9 digits
+        ({"keep_last": 5}, "123-45-6789", "***-**-6789"),  # a dash is no digit
+        ({"keep_last": 6}, "123-45-6789", "***********"),  # 4 of 9
+        ({"keep_last": 4}, "12-34", "*****"),
+        ({}, "--", "**"),
+        ({}, "a@b.c", "*****"),  # 3 letters
+        ({}, "ab@cd.ch", "**@**.**"),
+    ],
+)
+def test_keep_format_of_a_restricted_column(parameters: dict[str, Any], value: str, expected: str) -> None:
+    assert redacted(value, redacting("restricted", keep_format=True, **parameters)) == expected
+
+
+@pytest.mark.parametrize(
+    ("to", "expected"),
+    [("month", "1987-02"), ("quarter", "1987-Q1"), ("year", 1987), ("decade", 1980)],
+)
+@pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us")])
+def test_parts_of_a_date(kind: Any, to: str, expected: Any) -> None:
+    column = pa.array([datetime.date(1987, 2, 28), None]).cast(kind)
+    rule = generalizing("date" if kind == pa.date32() else "timestamp", to=to)
+
+    assert generalize(column, rule).to_pylist() == [expected, None]

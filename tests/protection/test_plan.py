@@ -13,8 +13,9 @@ import pytest
 from airflow_secure_provider.contract.contract import from_columns
 from airflow_secure_provider.contract.rules import column_rule
 from airflow_secure_provider.crypto.keyset import Keyset
-from airflow_secure_provider.errors import ConfigurationError, ContractError, FormatError
+from airflow_secure_provider.errors import ConfigurationError, ContractError, DecryptionError, FormatError
 from airflow_secure_provider.model import ColumnRule, ColumnStatus, Protection
+from airflow_secure_provider.protection.formatted import FormatCipher
 from airflow_secure_provider.protection.plan import ColumnStep, fit, plain_parameters, plan
 from airflow_secure_provider.protection.reversible import ColumnCipher
 
@@ -40,7 +41,7 @@ def rule(protection: Any, logical_type: str = "string", **options: Any) -> Colum
 
 def state(of: ColumnRule, version: int = 2) -> ColumnStatus:
     """How a column that was loaded by a rule is recorded."""
-    keyed = of.protection.reversible
+    keyed = of.protection.keyed
     return ColumnStatus(
         of.name, of.classification, of.protection, domain=of.domain, scope=of.scope,
         keyset_id="crm" if keyed else None, key_version=version if keyed else None,
@@ -55,9 +56,15 @@ def only(given: ColumnRule, source: ColumnStatus | None = None, **keysets: Any) 
 
 
 def applied(step: ColumnStep, values: list[Any], kind: Any = None) -> list[Any]:
-    column = pa.array(values, kind or pa.string())
-    result: list[Any] = step.apply(column, first_record=1, where="w").to_pylist()
+    result: list[Any] = apply(step, pa.array(values, kind or pa.string())).to_pylist()
     return result
+
+
+def apply(step: ColumnStep, column: Any, first_record: int = 1, where: str = "w", **beside: list[Any]) -> Any:
+    batch = pa.RecordBatch.from_arrays(
+        [column, *(pa.array(values) for values in beside.values())], [step.rule.name, *beside]
+    )
+    return step.apply(batch, first_record=first_record, where=where)
 
 
 # from plaintext
@@ -122,7 +129,7 @@ def test_typed_values_are_protected_in_their_canonical_text(
     given = rule(protection, logical_type)
     step = only(given, keyset=CRM)
 
-    cells = step.apply(pa.array([written, None]), first_record=1, where="w")
+    cells = apply(step, pa.array([written, None]))
 
     assert step.key == ("crm", 2)
     assert ColumnCipher(given, CRM).reveal(cells).to_pylist() == [revealed, None]
@@ -146,7 +153,7 @@ def test_values_of_another_type_are_refused_before_they_are_hidden(
     step = only(rule(protection, logical_type), keyset=CRM)
 
     with pytest.raises(FormatError) as caught:
-        step.apply(pa.array([None, CANARY]), first_record=101, where="s3://lake/c.csv")
+        apply(step, pa.array([None, CANARY]), first_record=101, where="s3://lake/c.csv")
 
     assert str(caught.value) == (
         f"s3://lake/c.csv: column 'email', record 102: the value is not {what}; correct it in the source"
@@ -160,7 +167,7 @@ def test_required_columns_have_values(protection: str) -> None:
     assert len(applied(step, ["a", ""])) == 2
 
     with pytest.raises(FormatError, match="column 'email' is required and record 12 has no value"):
-        step.apply(pa.array(["a", None]), first_record=11, where="w")
+        apply(step, pa.array(["a", None]), first_record=11)
 
 
 # from protected columns
@@ -245,7 +252,7 @@ def test_revealed_and_protected_anew(
     cells = ColumnCipher(was, CRM, version).protect(pa.array(["1987-12-31", None]))
     step = only(wanted, state(was, version), reveal_with=CRM)
 
-    assert step.apply(cells, first_record=1, where="w").to_pylist() == expected
+    assert apply(step, cells).to_pylist() == expected
     assert step.key == (None, None)
 
 
@@ -255,9 +262,7 @@ def test_revealed_and_tokenized_under_another_keyset() -> None:
     step = only(other, state(TOKEN), keyset=ANALYTICS, reveal_with=CRM)
 
     assert step.key == ("analytics", 2)
-    assert step.apply(cells, first_record=1, where="w").equals(
-        ColumnCipher(other, ANALYTICS).protect(pa.array(["a", None]))
-    )
+    assert apply(step, cells).equals(ColumnCipher(other, ANALYTICS).protect(pa.array(["a", None])))
 
 
 def test_revealed_columns_need_a_keyset_to_be_protected_again() -> None:
@@ -301,3 +306,81 @@ def test_cells_fit_their_target() -> None:
     assert fit(cells, text_target=False) is cells
     assert fit(text, text_target=True) is text
     assert fit(numbers, text_target=True) is numbers
+
+
+# columns beside
+
+
+def steps(
+    columns: dict[str, Any], source: dict[str, ColumnStatus] | None = None, **keysets: Any
+) -> dict[str, ColumnStep]:
+    rules = from_columns(columns, "t").rules
+    return {
+        each.rule.name: each
+        for each in plan(rules, keysets.get("keyset"), source, keysets.get("reveal_with"))
+    }
+
+
+BOUND = {"salary": {"method": "encrypt", "bind_to": ["id", "day"]}, "id": {"method": "none", "type": "integer"},
+         "day": {"method": "none", "type": "date"}}  # fmt: skip
+
+
+def test_bound_cells_reveal_from_the_canonical_form_of_what_is_beside() -> None:
+    """As it was written in the source, or as the table gives it back."""
+    cells = apply(
+        steps(BOUND, keyset=CRM)["salary"], pa.array(["10", "20"]), id=["007", "8"], day=["2024-01-02", None]
+    )
+    recorded = {"salary": state(from_columns(BOUND, "t").rules[0])}
+    reveal = {**BOUND, "salary": "none"}
+    step = steps(reveal, recorded, reveal_with=CRM)["salary"]
+
+    assert apply(step, cells, id=["7", "8"], day=["2024-01-02", None]).to_pylist() == ["10", "20"]
+    with pytest.raises(DecryptionError, match="bound to 'id', 'day'"):
+        apply(step, cells, id=["7", "9"], day=["2024-01-02", None])
+
+
+def test_bound_to_a_column_that_the_source_holds_protected() -> None:
+    recorded = {"id": state(column_rule("id", "internal", "tokenize", contract_id="c"))}
+    with pytest.raises(
+        ContractError, match=r"column 'salary' needs the values of column 'id' .* protected .*tokenize"
+    ):
+        steps(
+            {"salary": {"method": "encrypt", "bind_to": "id"}, "id": "none"},
+            recorded,
+            keyset=CRM,
+            reveal_with=CRM,
+        )
+
+
+def test_dates_are_shifted_by_the_subject_beside() -> None:
+    columns = {"born": {"method": "shift_date", "subject": "patient", "type": "date"}, "patient": "drop"}
+    dates = pa.array(["2024-01-01", "2024-01-11", None])
+    moved = apply(steps(columns, keyset=CRM)["born"], dates, patient=["ana", "ana", None]).to_pylist()
+
+    assert (moved[1] - moved[0]).days == 10
+    assert moved[2] is None
+
+
+@pytest.mark.parametrize("protection", ["fpe", "pseudonymize"])
+def test_other_keyed_protections(protection: str) -> None:
+    step = only(rule(protection), keyset=CRM)
+
+    assert step.key == ("crm", 2)
+    (made,) = applied(step, ["123456"])
+    assert made != "123456"
+
+
+def test_fpe_reveals_under_the_version_that_is_recorded() -> None:
+    was = rule({"method": "fpe", "domain": "card"})
+    (old,) = FormatCipher(was, CRM, 1).protect(pa.array(["4111111111111111"])).to_pylist()
+    step = only(rule("none"), state(was, version=1), reveal_with=CRM)
+
+    assert applied(step, [old]) == ["4111111111111111"]
+
+
+def test_pseudonyms_pass_and_are_not_revealed() -> None:
+    was = rule({"method": "pseudonymize", "domain": "person"})
+
+    assert only(was, state(was)).passes
+    with pytest.raises(ContractError, match="is pseudonymize already, which nothing undoes"):
+        only(rule("none"), state(was), reveal_with=CRM)
