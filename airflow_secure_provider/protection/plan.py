@@ -95,7 +95,7 @@ class ColumnStep:
             return self.keyed.protect(typed, [place.text(batch, each) for each in self.beside])
         if self.keyed is not None:
             # A number is checked and then protected as it was written: 1.0 and 1.00 are two texts.
-            text = column if rule.logical_type == "number" else canonical_text(typed)
+            text = canonical_text(column if rule.logical_type == "number" else typed)
             return self.keyed.protect(text, [place.text(batch, each) for each in self.beside])
         if rule.protection is Protection.REDACT:
             return redact(canonical_text(typed), rule)
@@ -133,12 +133,15 @@ def plan(
     keyset: Keyset | None,
     source_states: Mapping[str, ColumnStatus] | None = None,
     reveal_with: Keyset | None = None,
+    versions: Mapping[tuple[Protection, str], int] | None = None,
 ) -> tuple[ColumnStep, ...]:
     """A step for every column that reaches the target; dropped columns have none.
 
     :param rules: in the source's order.
     :param source_states: how the source's columns are known to be protected already.
     :param reveal_with: the keyset that may open them.
+    :param versions: the key version of deterministic protections, by protection and domain; where none is given, and for
+        ``encrypt`` always, it is the newest.
     :raises ConfigurationError: if a keyset is needed and there is none.
     :raises ContractError: if a column's rule can't be met from what the source holds.
     """
@@ -154,9 +157,14 @@ def plan(
             continue
         state = states.get(rule.name)
         if state is None:
-            step = ColumnStep(rule, (source_states or {}).get(rule.name), keyed=keyed(rule, keyset))
+            step = ColumnStep(rule, (source_states or {}).get(rule.name))
         else:
-            step = _from_protected(rule, state, keyset, reveal_with, by_name, states)
+            step = _from_protected(rule, state, reveal_with, by_name, states)
+        if not step.passes:
+            version = (versions or {}).get((rule.protection, rule.domain or ""))
+            step = replace(
+                step, keyed=keyed(rule, keyset, version if rule.protection.deterministic else None)
+            )
         if step.keyed is not None:
             step = replace(step, beside=_beside(rule.name, rule.beside, by_name, states))
         steps.append(step)
@@ -202,7 +210,6 @@ def reversible(rule: ColumnRule, keyset: Keyset, version: int | None = None) -> 
 def _from_protected(
     rule: ColumnRule,
     state: ColumnStatus,
-    keyset: Keyset | None,
     reveal_with: Keyset | None,
     by_name: Mapping[str, ColumnRule],
     states: Mapping[str, ColumnStatus],
@@ -236,7 +243,6 @@ def _from_protected(
         rule,
         state,
         revealer=reversible(was, reveal_with, state.key_version),
-        keyed=keyed(rule, keyset),
         source_beside=_beside(rule.name, was.beside, by_name, states),
     )
 

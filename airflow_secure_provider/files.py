@@ -1,0 +1,178 @@
+"""A local file through its contract: protect every column as its rule says, or reveal what can be revealed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import pyarrow as pa
+
+from .contract.contract import Contract
+from .crypto.keyset import Keyset
+from .errors import ContractError
+from .model import ColumnRule, ColumnStatus, Protection
+from .protection.conversion import LOGICAL, convert
+from .protection.plan import ColumnStep, fit, plan
+from .stores.files import FileFormat, open_reader, open_writer
+
+_JSON_TYPES = {"integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
+
+
+def protect_file(
+    source: IO[bytes],
+    out: IO[bytes],
+    contract: Contract,
+    keyset: Keyset | None,
+    *,
+    where: str,
+    read_as: FileFormat,
+    write_as: FileFormat,
+    extra_columns: str = "refuse",
+    key_version: int | None = None,
+) -> int:
+    """Protect a file. Dropped columns are left out, unprotected ones stay as they are.
+
+    :param keyset: may be ``None`` if no column is keyed.
+    :param key_version: of deterministic protections; the newest by default.
+    :return: the number of rows.
+    :raises SecureProviderError: what was written until then is incomplete.
+    """
+    reader = open_reader(source, where, read_as, _json_types(contract.rules))
+    rules = contract.match(reader.columns, where, extra_columns=extra_columns)
+    steps = plan(rules, keyset, versions=_fixed(rules, key_version))
+    return _through(reader.batches(), steps, out, write_as, where, _stored)
+
+
+def reveal_file(
+    source: IO[bytes],
+    out: IO[bytes],
+    rules: Sequence[ColumnRule],
+    keyset: Keyset,
+    *,
+    where: str,
+    read_as: FileFormat,
+    write_as: FileFormat,
+    key_version: int | None = None,
+) -> int:
+    """Give back the values of reversibly protected columns; all others stay as they are.
+
+    The file may hold any of the rules' columns.
+
+    :param key_version: under which ``fpe`` columns were protected, which their values do not say; the newest by default.
+    :return: the number of rows.
+    :raises ContractError: if a column is not in the contract: then nobody knows what it holds.
+    :raises DecryptionError: and no row of the batch is given.
+    """
+    known = {rule.name: rule for rule in rules}
+    reader = open_reader(source, where, read_as, _protected_json_types(rules))
+    columns = reader.columns
+    unknown = [name for name in columns if name not in known]
+    if unknown:
+        raise ContractError(
+            f"{where}: column {unknown[0]!r} is not in the contract; name its dataset, or add the column"
+        )
+    states = {
+        name: _recorded(known[name], keyset, key_version)
+        for name in columns
+        if known[name].protection.reversible
+    }
+    steps = plan([_open_rule(known[name]) for name in columns], None, states, keyset)
+    return _through(reader.batches(), steps, out, write_as, where, _revealed)
+
+
+def _through(
+    batches: Iterable[Any],
+    steps: Sequence[ColumnStep],
+    out: IO[bytes],
+    kind: FileFormat,
+    where: str,
+    finish: Callable[..., Any],
+) -> int:
+    """Nothing is written before the first batch is there."""
+    rows, writer = 0, None
+    try:
+        for batch in _never_none(batches, steps):
+            made = []
+            for step in steps:
+                column = step.apply(batch, first_record=rows + 1, where=where)
+                made.append(finish(column, step, kind, first_record=rows + 1, where=where))
+            done = pa.RecordBatch.from_arrays(made, names=[step.rule.name for step in steps])
+            if writer is None:
+                writer = open_writer(out, kind, done.schema)
+            writer.write(done)
+            rows += batch.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows
+
+
+def _never_none(batches: Iterable[Any], steps: Sequence[ColumnStep]) -> Iterator[Any]:
+    """A file without rows has a batch without rows, so that its header is written."""
+    empty = True
+    for batch in batches:
+        empty = False
+        yield batch
+    if empty:
+        names = {name for step in steps for name in (step.rule.name, *step.rule.beside)}
+        yield pa.RecordBatch.from_pylist(
+            [], schema=pa.schema([(name, pa.string()) for name in sorted(names)])
+        )
+
+
+def _stored(column: Any, step: ColumnStep, kind: FileFormat, *, first_record: int, where: str) -> Any:
+    if step.rule.protection is Protection.NONE:
+        return _typed(column, step.rule, kind, first_record, where)
+    return fit(column, text_target=not kind.holds_bytes)
+
+
+def _revealed(column: Any, step: ColumnStep, kind: FileFormat, *, first_record: int, where: str) -> Any:
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        return fit(column, text_target=not kind.holds_bytes)  # what nothing reveals
+    return _typed(column, step.rule, kind, first_record, where)
+
+
+def _typed(column: Any, rule: ColumnRule, kind: FileFormat, first_record: int, where: str) -> Any:
+    """With the type that the contract says, as text in CSV."""
+    wanted = pa.string() if kind is FileFormat.CSV else LOGICAL[rule.logical_type]
+    what = f"a {rule.logical_type}"
+    return convert(column, wanted, name=rule.name, what=what, first_record=first_record, where=where)
+
+
+def _json_types(rules: Sequence[ColumnRule]) -> Mapping[str, Any]:
+    return {rule.name: _JSON_TYPES.get(rule.logical_type, pa.string()) for rule in rules}
+
+
+def _protected_json_types(rules: Sequence[ColumnRule]) -> Mapping[str, Any]:
+    return {
+        name: kind
+        for name, kind in _json_types(rules).items()
+        if next(rule for rule in rules if rule.name == name).protection is Protection.NONE
+    }
+
+
+def _fixed(rules: Sequence[ColumnRule], version: int | None) -> dict[tuple[Protection, str], int]:
+    if version is None:
+        return {}
+    return {(rule.protection, rule.domain): version for rule in rules if rule.domain}
+
+
+def _recorded(rule: ColumnRule, keyset: Keyset, version: int | None) -> ColumnStatus:
+    """How a column that its rule protected stands, as a table would have it recorded."""
+    return ColumnStatus(
+        rule.name,
+        rule.classification,
+        rule.protection,
+        domain=rule.domain,
+        scope=rule.scope,
+        keyset_id=keyset.id,
+        key_version=version or keyset.newest,
+        parameters=rule.parameters,
+    )
+
+
+def _open_rule(rule: ColumnRule) -> ColumnRule:
+    """What remains to be done with a column of a protected file: nothing, once it is revealed."""
+    reversible = rule.protection.reversible
+    kind = rule.logical_type if reversible or rule.protection is Protection.NONE else "string"
+    return ColumnRule(rule.name, rule.classification, Protection.NONE, kind)

@@ -1,0 +1,226 @@
+"""Local files of records: CSV, JSON Lines and Parquet, as streams of Arrow record batches."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import ConfigurationError, FormatError
+from .csv import CsvReader
+
+BATCH_ROWS = 25_000  # inside the 16–32 thousand rows at which column protection is fastest
+_BLOCK_BYTES = 4 * 1024 * 1024
+
+
+class FileFormat(StrEnum):
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+    @classmethod
+    def of(cls, path: Path | None, given: str | None = None) -> FileFormat:
+        """By name, or by the file's ending: ``.csv``; ``.jsonl``, ``.ndjson``; ``.parquet``.
+
+        :raises ConfigurationError: if neither tells.
+        """
+        if given is not None:
+            return cls(given)
+        ending = path.suffix.lower() if path is not None else ""
+        if ending not in _ENDINGS:
+            raise ConfigurationError(
+                f"{path}: the ending {ending!r} does not tell the format; name it with --format csv, jsonl or parquet"
+            )
+        return _ENDINGS[ending]
+
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether cells are bytes there; else they are base64 text."""
+        return self is FileFormat.PARQUET
+
+
+_ENDINGS = {
+    ".csv": FileFormat.CSV,
+    ".jsonl": FileFormat.JSONL,
+    ".ndjson": FileFormat.JSONL,
+    ".parquet": FileFormat.PARQUET,
+}
+
+
+class Reader(Protocol):
+    columns: list[str]
+
+    def batches(self) -> Iterator[Any]: ...
+
+
+class Writer(Protocol):
+    def write(self, batch: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_reader(source: IO[bytes], where: str, kind: FileFormat, types: Mapping[str, Any]) -> Reader:
+    """:param types: of the columns that are known, for JSON Lines: the Arrow type that each is read as."""
+    if kind is FileFormat.CSV:
+        return CsvReader(source, where)
+    if kind is FileFormat.JSONL:
+        return _JsonLines(source, where, types)
+    return _Parquet(source, where)
+
+
+def open_writer(out: IO[bytes], kind: FileFormat, schema: Any) -> Writer:
+    if kind is FileFormat.CSV:
+        return _CsvWriter(out, schema)
+    if kind is FileFormat.JSONL:
+        return _JsonLinesWriter(out)
+    return _ParquetWriter(out, schema)
+
+
+class _JsonLines:
+    """One object a line. The columns are those that its first block names; more of them later are refused."""
+
+    def __init__(self, source: IO[bytes], where: str, types: Mapping[str, Any]) -> None:
+        self._source = source
+        self._where = where
+        self._types = types
+        self._done = 0
+        self._ahead = b""
+        self._first = self._next_lines()
+        self.columns: list[str] = (
+            self._parse(self._first, {}).column_names if self._first.strip() else list(types)
+        )
+
+    def batches(self) -> Iterator[Any]:
+        known = {name: self._types.get(name, pa.string()) for name in self.columns}
+        lines = self._first
+        while lines:
+            if lines.strip():
+                table = self._parse(lines, known)
+                for batch in table.select(self.columns).combine_chunks().to_batches(max_chunksize=BATCH_ROWS):
+                    self._done += batch.num_rows
+                    yield batch
+            lines = self._next_lines()
+
+    def _next_lines(self) -> bytes:
+        """About a block of whole lines; empty at the end."""
+        while piece := self._source.read(_BLOCK_BYTES):
+            lines, feed, self._ahead = (self._ahead + piece).rpartition(b"\n")
+            if feed:
+                return lines + feed
+        rest, self._ahead = self._ahead, b""
+        return rest
+
+    def _parse(self, lines: bytes, types: Mapping[str, Any]) -> Any:
+        """:param types: empty for what pyarrow makes of it, to learn the names."""
+        from pyarrow import json
+
+        problem = ""
+        try:
+            return json.read_json(
+                pa.BufferReader(lines),
+                read_options=json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+                parse_options=json.ParseOptions(
+                    explicit_schema=pa.schema(list(types.items())) if types else None,
+                    unexpected_field_behavior="error" if types else "infer",
+                ),
+            )
+        except pa.ArrowException:  # it quotes the document
+            problem = self._explain(lines, types)
+        raise FormatError(f"{self._where}: {problem}")
+
+    def _explain(self, lines: bytes, types: Mapping[str, Any]) -> str:
+        import json
+
+        for number, line in enumerate(lines.splitlines(), self._done + 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError:
+                return f"record {number:,} is not JSON"
+            if not isinstance(record, dict):
+                return f"record {number:,} is not a JSON object"
+            unknown = [name for name in record if types and name not in types]
+            if unknown:
+                return (
+                    f"record {number:,} has the column {unknown[0]!r}, which no record had in the beginning"
+                )
+        return f"behind record {self._done:,}: a value is not of the type that the contract says, or types are mixed"
+
+
+class _Parquet:
+    def __init__(self, source: IO[bytes], where: str) -> None:
+        from pyarrow import parquet
+
+        try:
+            self._file = parquet.ParquetFile(source)
+        except pa.ArrowException:
+            self._file = None
+        if self._file is None:
+            raise FormatError(f"{where} can't be read as Parquet")
+        self.columns: list[str] = self._file.schema_arrow.names
+
+    def batches(self) -> Iterator[Any]:
+        yield from self._file.iter_batches(batch_size=BATCH_ROWS, use_threads=False)
+
+
+class _CsvWriter:
+    """Null is empty, "" is quoted."""
+
+    def __init__(self, out: IO[bytes], schema: Any) -> None:
+        from pyarrow import csv
+
+        self._schema = schema
+        self._writer = csv.CSVWriter(out, schema)
+
+    def write(self, batch: Any) -> None:
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _JsonLinesWriter:
+    """Dates and times as ISO 8601 text."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+
+    def write(self, batch: Any) -> None:
+        import json
+
+        names = batch.schema.names
+        columns = [_jsonable(column).to_pylist() for column in batch.columns]
+        text = io.StringIO()
+        for row in zip(*columns, strict=True):
+            text.write(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n")
+        self._out.write(text.getvalue().encode())
+
+    def close(self) -> None:
+        pass
+
+
+class _ParquetWriter:
+    def __init__(self, out: IO[bytes], schema: Any) -> None:
+        from pyarrow import parquet
+
+        self._writer = parquet.ParquetWriter(out, schema)
+
+    def write(self, batch: Any) -> None:
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _jsonable(column: Any) -> Any:
+    kind = column.type
+    plain = pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    if pa.types.is_floating(kind) and pc.any(pc.invert(pc.is_finite(column))).as_py():
+        raise FormatError("a number is infinite or NaN, which JSON can't say; write CSV or Parquet")
+    return column if plain or pa.types.is_string(kind) else column.cast(pa.string())
