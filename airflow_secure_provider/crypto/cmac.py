@@ -38,7 +38,7 @@ class Cmac:
         :return: uint64 (2n,), two words a tag, in row order.
         """
         layout = Layout.of(rows.lengths)
-        tags = self.chain(gather(rows, layout), layout, words(self.last[layout.left]))
+        tags = self.chain(gather(rows, layout), layout, words(self.last[layout.left]), spend=True)
         return unsorted_words(layout, tags)
 
     def one_block_each(self, blocks: Words) -> Words:
@@ -49,19 +49,28 @@ class Cmac:
         """
         return self._aes.encrypt(blocks ^ repeated(self._k1, len(blocks) // 2))
 
-    def chain(self, planes: Planes, layout: Layout, last: Words, before_last: Words | None = None) -> Words:
+    def chain(
+        self,
+        planes: Planes,
+        layout: Layout,
+        last: Words,
+        before_last: Words | None = None,
+        *,
+        spend: bool = False,
+    ) -> Words:
         """Steps 5 to 7: X := 0; X := AES(X xor M_i) for every block; the last X is the tag.
 
         :param planes: the messages; what lies behind their ends is not looked at.
         :param last: uint64 (2n,), XORed into each row's last block: :attr:`last` for CMAC as it is.
         :param before_last: XORed into the block before the last, of rows that have one, as AES-SIV's xorend needs.
+        :param spend: the planes are not needed any more and may be overwritten.
         :return: the tags, uint64 (2n,), in the layout's order.
         """
         tags = np.empty(2 * len(layout), dtype=np.uint64)
         state = tags[:0]
         for plane, blocks in enumerate(planes):
             alive, longer, much_longer = layout.alive[plane : plane + 3]
-            chunk = words(blocks.copy())
+            chunk = words(blocks if spend else blocks.copy())
             ending = chunk[2 * longer :]
             ending &= words(MASK[layout.left[longer:alive]])
             ending ^= last[2 * longer : 2 * alive]

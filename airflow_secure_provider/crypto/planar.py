@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .ragged import BLOCK, Index, Ragged, Words, windows, words
 
+_FEW = 8  # so many look-ups of one number cost less than a sort
 _RADIX_LIMIT = 1 << 16  # NumPy sorts integers of 16 bits by radix, six times as fast as longer ones
 
 Planes = list[NDArray[np.void]]
@@ -40,13 +41,8 @@ class Layout:
         blocks = (lengths + (BLOCK - 1)) >> 4
         np.maximum(blocks, 1, out=blocks)
         most = int(blocks.max()) if count else 0
-        having = np.bincount(blocks, minlength=most + 1) if count else np.zeros(1, dtype=np.int64)
-        # Rows with more than j blocks are all but those with 0 to j.
-        alive = (count - np.cumsum(having)).tolist()
-        order = None
-        if count and alive[most - 1] != count:
-            key = most - blocks
-            order = np.argsort(key.astype(np.uint16) if most < _RADIX_LIMIT else key, kind="stable")
+        order, alive = _most_first(blocks, most)
+        if order is not None:
             lengths, blocks = lengths[order], blocks[order]
         return cls(order, lengths - ((blocks - 1) << 4), (*alive, 0))
 
@@ -69,6 +65,23 @@ class Layout:
         out = np.empty_like(values)
         out[self.order] = values
         return out
+
+
+def _most_first(blocks: Index, most: int) -> tuple[Index | None, list[int]]:
+    """The rows by their number of blocks, and how many have a block 0, 1, …; no order where all have the same."""
+    if most <= _FEW:
+        small = blocks.astype(np.uint8)
+        places = [np.flatnonzero(small == number) for number in range(most, 0, -1)]
+        alive = [0] * (most + 1)
+        for number, place in zip(range(most, 0, -1), places, strict=True):
+            alive[number - 1] = alive[number] + len(place)
+        return (np.concatenate(places) if most and alive[most - 1] != len(blocks) else None), alive
+    # Rows with more than j blocks are all but those with 0 to j.
+    alive = (len(blocks) - np.cumsum(np.bincount(blocks))).tolist()
+    if alive[most - 1] == len(blocks):
+        return None, alive
+    key = most - blocks
+    return np.argsort(key.astype(np.uint16) if most < _RADIX_LIMIT else key, kind="stable"), alive
 
 
 def sorted_words(layout: Layout, blocks: Words) -> Words:

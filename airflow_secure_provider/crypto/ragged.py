@@ -61,7 +61,9 @@ class Ragged:
         return rows
 
     def tolist(self) -> list[bytes]:
-        raw = self.data.tobytes()
+        if not len(self):
+            return []
+        raw = self.data[: int(self.starts[-1] + self.lengths[-1])].tobytes()
         return [raw[s : s + n] for s, n in zip(self.starts.tolist(), self.lengths.tolist(), strict=True)]
 
     def select(self, rows: NDArray[Any]) -> Ragged:

@@ -48,6 +48,9 @@ def to_ragged(array: Any) -> Ragged:
         np.int64
     )
     first, last = int(offsets[0]), int(offsets[-1])
+    if data_buffer is not None and data_buffer.size >= last + SLACK:  # no need for a copy with room behind it
+        data = np.frombuffer(data_buffer, dtype=np.uint8)
+        return Ragged(data[first:], offsets[:-1] - first, np.diff(offsets))
     data = np.zeros(last - first + SLACK, dtype=np.uint8)
     if last > first:
         data[: last - first] = np.frombuffer(data_buffer, dtype=np.uint8)[first:last]
