@@ -1,4 +1,7 @@
-"""The script that one would write: pandas, a function a column, ``apply``. The same bytes as ``airflow-secure protect``."""
+"""The script that one would write with pandas and ``apply``. The same bytes as ``airflow-secure protect``.
+
+``columns``: ``Series.apply``, a function for each column. ``rows``: ``DataFrame.apply(axis=1)``, a function for each row.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import pandas as pd
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 
-def main(source: str, target: str, *keys: str) -> None:
+def main(by: str, source: str, target: str, *keys: str) -> None:
     ciphers = {
         name: AESSIV(bytes.fromhex(key)) for name, key in zip(("email", "phone"), keys[0::2], strict=True)
     }
@@ -19,11 +22,27 @@ def main(source: str, target: str, *keys: str) -> None:
     def tokenize(value: str, cipher: AESSIV, domain: bytes) -> str:
         return base64.b64encode(header + cipher.encrypt(value.encode(), [b"\x01", domain])).decode()
 
+    def redact(value: str) -> str:
+        return "*" * (len(value) - 4) + value[-4:]
+
+    def year(value: str) -> int:
+        return pd.Timestamp(value).year
+
+    def protect(row: pd.Series) -> pd.Series:
+        for name, cipher in ciphers.items():
+            row[name] = tokenize(row[name], cipher, domains[name].encode())
+        row["ssn"] = redact(row["ssn"])
+        row["birth_date"] = year(row["birth_date"])
+        return row
+
     frame = pd.read_csv(source, dtype=str)
-    for name, cipher in ciphers.items():
-        frame[name] = frame[name].apply(tokenize, args=(cipher, domains[name].encode()))
-    frame["ssn"] = frame["ssn"].apply(lambda value: "*" * (len(value) - 4) + value[-4:])
-    frame["birth_date"] = frame["birth_date"].apply(lambda value: pd.Timestamp(value).year)
+    if by == "rows":
+        frame = frame.apply(protect, axis=1)
+    else:
+        for name, cipher in ciphers.items():
+            frame[name] = frame[name].apply(tokenize, args=(cipher, domains[name].encode()))
+        frame["ssn"] = frame["ssn"].apply(redact)
+        frame["birth_date"] = frame["birth_date"].apply(year)
     frame.to_csv(target, index=False)
 
 

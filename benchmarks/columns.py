@@ -178,8 +178,11 @@ def _flatness(keys: Keyset) -> Iterator[tuple[str, float]]:
 def _cli() -> Iterator[tuple[str, float]]:
     from benchmarks import _cli
 
-    _peer("cli_vs_pandas", "pandas", "read_csv, apply, to_csv")
-    yield "cli_vs_pandas", _cli.ratio(VALUES)
+    _peer("cli_vs_pandas", "pandas", "read_csv, Series.apply, to_csv")
+    _peer("cli_vs_pandas_rows", "pandas", "read_csv, DataFrame.apply(axis=1), to_csv")
+    made = _cli.ratios(VALUES)
+    yield "cli_vs_pandas", made["columns"]
+    yield "cli_vs_pandas_rows", made["rows"]
 
 
 def _ratio(
