@@ -29,11 +29,10 @@ def main(by: str, source: str, target: str, *keys: str) -> None:
         return pd.Timestamp(value).year
 
     def protect(row: pd.Series) -> pd.Series:
+        made = row.to_dict()
         for name, cipher in ciphers.items():
-            row[name] = tokenize(row[name], cipher, domains[name].encode())
-        row["ssn"] = redact(row["ssn"])
-        row["birth_date"] = year(row["birth_date"])
-        return row
+            made[name] = tokenize(made[name], cipher, domains[name].encode())
+        return pd.Series(made | {"ssn": redact(made["ssn"]), "birth_date": year(made["birth_date"])})
 
     frame = pd.read_csv(source, dtype=str)
     if by == "rows":
