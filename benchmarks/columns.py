@@ -179,7 +179,9 @@ def _cli() -> Iterator[tuple[str, float]]:
     from benchmarks import _cli
 
     _peer("cli_vs_pandas", "pandas", "read_csv, DataFrame.apply with a function of a row, to_csv")
-    _peer("cli_vs_pandas_columns", "pandas", "the same with Series.apply, a function of a value for each column")
+    _peer(
+        "cli_vs_pandas_columns", "pandas", "the same with Series.apply, a function of a value for each column"
+    )
     made = _cli.ratios(VALUES)
     yield "cli_vs_pandas", made["rows"]
     yield "cli_vs_pandas_columns", made["columns"]

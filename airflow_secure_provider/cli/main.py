@@ -12,7 +12,7 @@ from typing import IO, Any
 import click
 
 from .. import __version__
-from ..errors import SecureProviderError, StoreError
+from ..errors import ConfigurationError, SecureProviderError, StoreError
 
 
 class _Group(click.Group):
@@ -109,6 +109,53 @@ def show_keys(file: Path, verify: bool, as_json: bool) -> None:
     click.echo(
         "verified   "
         + ("yes: it unwraps and is unchanged" if verified else "no (--verify to unwrap and check)")
+    )
+
+
+@keys.command("rotate")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def rotate_keys(file: Path) -> None:
+    """Add a key version to FILE, wrapped by the same key.
+
+    What is encrypted from then on uses it. Tokens, fpe, pseudonyms and shifted dates keep the version of their domain,
+    since equal values must stay equal.
+    """
+    from ..crypto.keyset import KeysetDocument, rotate
+    from ..keyrings.opening import wrapper_for
+
+    document = KeysetDocument.from_json(_read(file), str(file))
+    longer = rotate(document, wrapper_for(document, str(file), _kms_client))
+    _replace_file(file, longer.to_json())
+    click.echo(
+        f"{file}: keyset {longer.id!r} has version {longer.newest} now; put it wherever tasks read it, and pin "
+        f"min_version={longer.newest} to refuse the old document"
+    )
+
+
+@keys.command("retire")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("version", type=int)
+@click.option(
+    "--database",
+    "databases",
+    metavar="CONNINFO",
+    multiple=True,
+    help="A target database to be searched for values under it; once for each. Leave the password to PGPASSFILE.",
+)
+@click.option("--unchecked", is_flag=True, help="Nothing stands under it anywhere: I have made sure myself.")
+def retire_keys(file: Path, version: int, databases: tuple[str, ...], unchecked: bool) -> None:
+    """Take key VERSION out of FILE. Refused while values under it are found."""
+    from ..crypto.keyset import KeysetDocument, retire
+    from ..keyrings.opening import wrapper_for
+
+    if bool(databases) == unchecked:
+        raise click.UsageError("give either --database, for each target database, or --unchecked")
+    document = KeysetDocument.from_json(_read(file), str(file))
+    shorter = retire(document, wrapper_for(document, str(file), _kms_client), version)
+    _refuse_uses(document.id, version, databases)
+    _replace_file(file, shorter.to_json())
+    click.echo(
+        f"{file}: version {version} of keyset {document.id!r} is retired; keep the old document until you are sure"
     )
 
 
@@ -259,6 +306,41 @@ def _kms_client(key_arn: str) -> Any:
 
     parts = key_arn.split(":")
     return boto3.client("kms", region_name=parts[3] if len(parts) > 3 and parts[3] else None)
+
+
+def _refuse_uses(keyset_id: str, version: int, databases: Sequence[str]) -> None:
+    import psycopg
+
+    from ..stores.postgres_errors import postgres_failures
+    from ..stores.usage import count_uses
+
+    found: dict[str, int] = {}
+    for conninfo in databases:
+        with postgres_failures("the database"):
+            connection = psycopg.connect(conninfo)
+        with connection:
+            found |= count_uses(connection, keyset_id, version)
+    if found:
+        uses = ", ".join(f"{count:,} in {column}" for column, count in found.items())
+        raise ConfigurationError(
+            f"version {version} of keyset {keyset_id!r} is still in use: {uses}; protect these anew first"
+        )
+
+
+def _replace_file(path: Path, text: str) -> None:
+    """All or nothing: a reader sees the old document or the new one."""
+    import tempfile
+
+    try:
+        mode = path.stat().st_mode
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(file.name).chmod(mode)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise StoreError(f"{path} can't be written: {error.strerror}") from None
 
 
 def _read(path: Path) -> bytes:

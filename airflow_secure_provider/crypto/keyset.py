@@ -140,13 +140,17 @@ class Keyset:
 
         :raises DecryptionError: if the keyset has no such version.
         """
+        return derive(self.data_key(version), domain, purpose)
+
+    def data_key(self, version: int) -> bytes:
+        """:raises DecryptionError: if the keyset has no such version."""
         data_key = self._keys.get(version)
         if data_key is None:
             known = ", ".join(map(str, self._keys))
             raise DecryptionError(
                 f"keyset {self.id!r} has no key version {version} (it has {known}); is it the right one?"
             )
-        return derive(data_key, domain, purpose)
+        return data_key
 
 
 def derive(data_key: bytes, domain: str, purpose: str) -> bytes:
@@ -170,6 +174,39 @@ def create(keyset_id: str, wrapper: Wrapper) -> KeysetDocument:
     key = WrappedKey(1, created, wrapper.wrap(data_key, _context(keyset_id, 1)))
     document = KeysetDocument(keyset_id, wrapper.provider, wrapper.key_id, (key,))
     return replace(document, mac=_mac(document, data_key))
+
+
+def rotate(document: KeysetDocument, wrapper: Wrapper) -> KeysetDocument:
+    """The keyset with one more version, which ``encrypt`` uses from then on.
+
+    :param wrapper: unwraps what is there, to authenticate it, and wraps the new data key.
+    :raises DecryptionError: if the document was changed.
+    """
+    unwrap(document, wrapper)
+    version = document.newest + 1
+    data_key = secrets.token_bytes(DATA_KEY_BYTES)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    key = WrappedKey(version, created, wrapper.wrap(data_key, _context(document.id, version)))
+    longer = replace(document, keys=(*document.keys, key))
+    return replace(longer, mac=_mac(longer, data_key))
+
+
+def retire(document: KeysetDocument, wrapper: Wrapper, version: int) -> KeysetDocument:
+    """The keyset without a version: what was protected under it can't be revealed with the new document.
+
+    :raises ConfigurationError: if there is no such version, or it is the newest.
+    :raises DecryptionError: if the document was changed.
+    """
+    keys = unwrap(document, wrapper)
+    if version not in keys.versions:
+        known = ", ".join(map(str, keys.versions))
+        raise ConfigurationError(f"keyset {document.id!r} has no version {version}; it has {known}")
+    if version == document.newest:
+        raise ConfigurationError(
+            f"version {version} is the newest of keyset {document.id!r}; rotate first, so that another one protects"
+        )
+    shorter = replace(document, keys=tuple(key for key in document.keys if key.version != version))
+    return replace(shorter, mac=_mac(shorter, keys.data_key(document.newest)))
 
 
 def unwrap(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 
@@ -112,6 +113,50 @@ def read_states(connection: Connection, table: TableName) -> dict[str, ColumnSta
             parameters=parameters,
         )
     return states
+
+
+Domain = tuple[Protection, str]
+
+
+def read_domain_versions(
+    connection: Connection, keyset_id: str, wanted: Collection[Domain], *, besides: TableName | None = None
+) -> dict[Domain, int]:
+    """Under which key version each domain of deterministic values stands in this database.
+
+    A new version of the keyset is not used for them until all of a domain have been protected anew, or equal values
+    would stop being equal.
+
+    :param wanted: protections and domains that are asked for.
+    :param besides: a table whose values are about to be replaced, and so don't count.
+    :raises ContractError: if columns of a domain stand under different versions.
+    """
+    versions: dict[Domain, int] = {}
+    for name, domain, target, column, version in keyed_columns(connection, keyset_id):
+        key = Protection(name), domain
+        if key not in wanted or target == str(besides):
+            continue
+        known = versions.setdefault(key, version)
+        if known != version:
+            raise ContractError(
+                f"domain {domain!r} ({name}) stands under key version {known} and, in column {column!r} of {target}, under "
+                f"{version}, so its values don't join: load that table anew with mode='replace'"
+            )
+    return versions
+
+
+def keyed_columns(connection: Connection, keyset_id: str) -> list[tuple[Any, ...]]:
+    """Protection, domain, table, column and key version of every column that is recorded under a keyset."""
+    with _manifest_failures():
+        there = connection.execute(
+            "SELECT to_regclass('secure_provider.column_state') IS NOT NULL"
+        ).fetchone()
+        if not there or not there[0]:
+            return []
+        return connection.execute(
+            "SELECT protection, domain, target, column_name, key_version FROM secure_provider.column_state "
+            "WHERE keyset_id = %s AND domain IS NOT NULL AND key_version IS NOT NULL ORDER BY target, column_name",
+            (keyset_id,),
+        ).fetchall()
 
 
 def record_states(

@@ -14,7 +14,7 @@ from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, ContractError
 from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, Protection, algorithm
 from ..protection.plan import ColumnStep, plain_parameters, plan
-from ..stores import postgres
+from ..stores import manifest, postgres
 from ..stores.postgres import Connection, TableColumn, TableName
 from ..stores.postgres_types import arrow_type
 from .sources import OpenSource
@@ -100,7 +100,14 @@ def check(
     table = TableName.parse(target.table)
     rules = contract.match(opened.columns, opened.status.dataset.uri, extra_columns=options.extra_columns)
     check_classes(rules, opened.states, opened.status.dataset.uri)
-    steps = plan(rules, options.keyset, opened.states, options.reveal_with)
+    keyset = options.keyset
+    steps = plan(
+        rules,
+        keyset,
+        opened.states,
+        options.reveal_with,
+        _versions(rules, keyset, connection, table, target.mode),
+    )
     columns = {column.name: column for column in postgres.describe(connection, table)}
     _check_table(steps, columns, table)
     schema = pa.schema([(step.rule.name, arrow_type(columns[step.rule.name], str(table))) for step in steps])
@@ -120,6 +127,19 @@ def check(
         [step.rule for step in steps], reached, allow_insecure_transport=target.allow_insecure_transport
     )
     return Checked(steps, columns, schema, source, reached, tuple(warnings))
+
+
+def _versions(
+    rules: Sequence[ColumnRule], keyset: Keyset | None, connection: Connection, table: TableName, mode: str
+) -> Mapping[manifest.Domain, int]:
+    """Deterministic values keep the key version of their domain, or they would not join."""
+    wanted = {
+        (rule.protection, rule.domain) for rule in rules if rule.protection.deterministic and rule.domain
+    }
+    if keyset is None or not wanted:
+        return {}
+    besides = table if mode == "replace" else None
+    return manifest.read_domain_versions(connection, keyset.id, wanted, besides=besides)
 
 
 def _check_table(steps: Sequence[ColumnStep], columns: Mapping[str, TableColumn], table: TableName) -> None:

@@ -336,3 +336,39 @@ def test_document_layout() -> None:
     assert body["format"] == "airflow-secure-provider/keyset/1"
     assert [sorted(key) for key in body["keys"]] == [["created", "version", "wrapped"]]
     assert len(base64.b64decode(body["mac"])) == 32
+
+
+def test_rotation_adds_a_version_and_keeps_the_others() -> None:
+    document = create("k", KEYRING)
+    longer = keysets.rotate(keysets.rotate(document, KEYRING), KEYRING)
+    before, after = unwrap(document, KEYRING), unwrap(longer, KEYRING, min_version=3)
+
+    assert (after.newest, after.versions) == (3, (1, 2, 3))
+    assert after.data_key(1) == before.data_key(1)
+    assert len({after.data_key(version) for version in (1, 2, 3)}) == 3
+    assert longer.keys[0] == document.keys[0]
+
+
+@pytest.mark.parametrize(
+    "change", [keysets.rotate, lambda document, wrapper: keysets.retire(document, wrapper, 1)]
+)
+def test_a_changed_document_is_neither_rotated_nor_shortened(change: Callable[..., Any]) -> None:
+    document, _ = rotated()
+    with pytest.raises(DecryptionError, match="does not authenticate"):
+        change(replace(document, keys=document.keys[:1] + document.keys[2:]), KEYRING)
+
+
+def test_a_retired_version_is_gone() -> None:
+    document, keys = rotated()
+    shorter = unwrap(keysets.retire(document, KEYRING, 2), KEYRING)
+
+    assert (shorter.newest, shorter.versions) == (3, (1, 3))
+    assert shorter.data_key(1) == keys[1]
+    with pytest.raises(DecryptionError, match="no key version 2"):
+        shorter.derive(2, "d", "tokenize")
+
+
+@pytest.mark.parametrize(("version", "says"), [(3, "is the newest"), (7, "has no version 7; it has 1, 2, 3")])
+def test_versions_that_are_not_retired(version: int, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        keysets.retire(rotated()[0], KEYRING, version)
