@@ -165,7 +165,7 @@ def retire_keys(file: Path, version: int, databases: tuple[str, ...], unchecked:
 def _of_files(command: Any) -> Any:
     """The options that protect and reveal share."""
     formats = click.Choice(["csv", "jsonl", "parquet"])
-    for decorate in (
+    options = (
         click.argument("file", type=click.Path(path_type=Path, allow_dash=True)),
         click.option(
             "--contract", required=True, type=click.Path(path_type=Path), help="The data contract (ODCS)."
@@ -181,7 +181,8 @@ def _of_files(command: Any) -> Any:
         click.option(
             "--key-version", type=int, help="Of deterministic protections (default: the keyset's newest)."
         ),
-    ):
+    )
+    for decorate in reversed(options):
         command = decorate(command)
     return command
 
