@@ -20,6 +20,8 @@ class MaskColumnsOperator(SecureTransferOperator):
 
     :param source: the table to read, ``schema.table``. (templated)
     :param table: the target, ``schema.table``. (templated)
+    :param where: an SQL condition: only rows for which it holds are read. It stands in Airflow's rendered fields, so put no
+        personal data into it. (templated)
     :param source_conn_id: where the source is; ``postgres_conn_id`` if not given. (templated)
     :param reveal_with: the keyset that opens the source's ciphertext where a rule needs the value. (templated)
     :param contract: see :class:`EncryptedS3ToPostgresOperator`, as for all other parameters.
@@ -34,6 +36,7 @@ class MaskColumnsOperator(SecureTransferOperator):
         "postgres_conn_id",
         "source_conn_id",
         "set_role",
+        "where",
     )
 
     def __init__(
@@ -41,12 +44,14 @@ class MaskColumnsOperator(SecureTransferOperator):
         *,
         reveal_with: str | None = None,
         source_conn_id: str | None = None,
+        where: str | None = None,
         mode: str = "replace",
         **kwargs: Any,
     ) -> None:
         super().__init__(mode=mode, **kwargs)
         self.reveal_with = reveal_with
         self.source_conn_id = source_conn_id
+        self.where = where
 
     def make_source(self, clients: Clients) -> Source:
         from ..transfer import PostgresSource
@@ -54,5 +59,8 @@ class MaskColumnsOperator(SecureTransferOperator):
         conn_id = self.source_conn_id or self.postgres_conn_id
         same = conn_id == self.postgres_conn_id
         return PostgresSource(
-            lambda: clients.connect(conn_id), self.source, set_role=self.set_role if same else None
+            lambda: clients.connect(conn_id),
+            self.source,
+            set_role=self.set_role if same else None,
+            rows=self.where,
         )

@@ -10,8 +10,9 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import InsufficientPrivilege
 
-from ..errors import ConfigurationError, LoadError, StoreError
+from ..errors import ConfigurationError, LoadError, StoreError, raise_alone
 from ..model import DatasetRef, Evidence, InTransit
 from .postgres_errors import postgres_failures
 
@@ -182,9 +183,18 @@ class CopyWriter:
 
 
 class CopyReader:
-    """A table's columns as a CSV stream out of COPY. ``bytea`` comes as base64, which is the text form of cells."""
+    """A table's columns as a CSV stream out of COPY. ``bytea`` comes as base64, which is the text form of cells.
 
-    def __init__(self, connection: Connection, table: TableName, columns: Sequence[TableColumn]) -> None:
+    :param rows: an SQL condition for the rows to be read; all if ``None``.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        table: TableName,
+        columns: Sequence[TableColumn],
+        rows: str | None = None,
+    ) -> None:
         self._connection = connection
         self._table = table
         fields = [
@@ -193,9 +203,14 @@ class CopyReader:
             else sql.Identifier(column.name)
             for column in columns
         ]
+        select = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(fields), table.identifier)
+        if rows is not None:
+            # On lines of its own, so that a comment in it ends with it.
+            select += sql.SQL(" WHERE (\n{}\n)").format(sql.SQL(rows))
+            _refuse_more_than_a_condition(connection, table, select)
         self._statement = sql.SQL(
-            "COPY (SELECT {} FROM {}) TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE *, ENCODING 'UTF8')"
-        ).format(sql.SQL(", ").join(fields), table.identifier)
+            "COPY ({}) TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE *, ENCODING 'UTF8')"
+        ).format(select)
         self._pieces: Iterator[bytes] | None = None
         self._rest = b""
         self.bytes_read = 0
@@ -221,3 +236,28 @@ class CopyReader:
         self._rest = joined[size:]
         self.bytes_read += min(size, len(joined))
         return joined[:size]
+
+
+def _refuse_more_than_a_condition(connection: Connection, table: TableName, select: sql.Composed) -> None:
+    """Let the server read the statement alone first, as one prepared statement.
+
+    Whatever would end the condition early, to go on with another clause or statement, is a syntax error there.
+
+    :raises ConfigurationError: if it is no condition over this table.
+    """
+    wrong = ""
+    with postgres_failures(str(table)):
+        try:
+            with connection.transaction():
+                connection.execute(select + sql.SQL(" LIMIT 0"), prepare=True)
+        except (psycopg.ProgrammingError, psycopg.DataError) as error:
+            if isinstance(error, InsufficientPrivilege):
+                raise
+            wrong = str(error.sqlstate)
+    if wrong:
+        raise_alone(
+            ConfigurationError(
+                f"where= is no condition over the rows of {table} (SQLSTATE {wrong}); try it in psql: "
+                "SELECT … WHERE (…)"
+            )
+        )

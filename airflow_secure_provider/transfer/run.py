@@ -174,7 +174,11 @@ class _Run:
                 )
             version = f"run:{self._task}"
         columns = sorted(self._checked.target.columns, key=lambda column: column.name)
-        decisive = [[c.name, str(c.protection), c.domain, c.scope, dict(c.parameters)] for c in columns]
+        decisive: list[Any] = [
+            [c.name, str(c.protection), c.domain, c.scope, dict(c.parameters)] for c in columns
+        ]
+        if self._opened.selection is not None:
+            decisive.append(["where", self._opened.selection])
         keysets = sorted({f"{c.keyset_id}:{c.key_version}" for c in columns if c.keyset_id})
         return manifest.LoadKey(
             target=str(self._table),

@@ -31,6 +31,10 @@ class OpenSource(Protocol):
         """What identifies the content: an object's version. ``None`` where the source has none."""
 
     @property
+    def selection(self) -> str | None:
+        """What identifies the rows that are read, where these are not all."""
+
+    @property
     def columns(self) -> list[str]: ...
 
     @property
@@ -114,6 +118,7 @@ class _OpenObject:
     stream: PlainStream
     status: DatasetStatus
     version: str | None
+    selection: str | None = None
 
     @cached_property
     def reader(self) -> CsvReader:
@@ -146,11 +151,13 @@ class PostgresSource:
     """A PostgreSQL table.
 
     :param connect: gives a new psycopg 3 connection.
+    :param rows: an SQL condition for the rows to be read; all if ``None``.
     """
 
     connect: Callable[[], Any] = field(repr=False)
     table: str
     set_role: str | None = None
+    rows: str | None = field(default=None, repr=False)
 
     @property
     def where(self) -> str:
@@ -177,9 +184,9 @@ class PostgresSource:
                 in_transit,
                 tuple(states[column.name] for column in columns if column.name in states),
             )
-            copy = postgres.CopyReader(connection, table, columns)
+            copy = postgres.CopyReader(connection, table, columns, self.rows)
             binary = frozenset(column.name for column in columns if column.base == "bytea")
-            return _OpenTable(connection, copy, str(table), status, states, binary)
+            return _OpenTable(connection, copy, str(table), status, states, binary, self.rows)
         except BaseException:
             raw.close()
             raise
@@ -193,6 +200,7 @@ class _OpenTable:
     status: DatasetStatus
     states: Mapping[str, ColumnStatus]
     binary: frozenset[str]
+    selection: str | None
     version: str | None = None
 
     @cached_property

@@ -845,6 +845,29 @@ def test_altered_cells(world: World, refuses: Refuses) -> None:
     assert world.query("SELECT count(*) FROM crm.years") == [(0,)]
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "",
+        "no_such_column = 1",
+        "id = 'x'",
+        "id =",
+        "true) TO PROGRAM 'touch /tmp/x' --",
+        "true); DROP TABLE crm.customers; SELECT (1",
+        "true) UNION SELECT * FROM (SELECT 1",
+        f"notes = '{CANARY}' AND",
+    ],
+)
+def test_where_that_is_no_condition(world: World, refuses: Refuses, condition: str) -> None:
+    world.execute("CREATE TABLE crm.ids (id bigint)")
+    columns = {name: "none" if name == "id" else "drop" for name in HEADER}
+    refuses(
+        ConfigurationError,
+        ("where= is no condition over the rows of crm.customers", "SQLSTATE"),
+        lambda: world.load(world.table_source(rows=condition), columns, "crm.ids"),
+    )
+
+
 def test_a_table_without_a_task_name(world: World, refuses: Refuses) -> None:
     world.execute("CREATE TABLE crm.ids (id bigint)")
     columns = {name: "none" if name == "id" else "drop" for name in HEADER}

@@ -448,6 +448,24 @@ def test_replace_reads_a_table_again_in_the_same_task_run(world: World) -> None:
     assert world.query("SELECT count(*) FROM crm.ids") == [(13,)]
 
 
+def test_only_some_rows_of_a_table(world: World) -> None:
+    world.execute("CREATE TABLE crm.ids (id bigint)")
+    world.load_rows(customers(10))
+    only_id = {name: "none" if name == "id" else "drop" for name in HEADER}
+    for condition, rows in (
+        ("id % 2 = 0", 5),
+        ("id <= 3 -- the first ones", 3),
+        ("id IN (SELECT 1) OR id = 7", 2),
+    ):
+        source = world.table_source(rows=condition)
+        assert world.load(source, only_id, "crm.ids", mode="replace").rows == rows
+    assert world.query("SELECT id FROM crm.ids ORDER BY id") == [(1,), (7,)]
+    # Another condition is another load of the same task run.
+    assert world.load(world.table_source(rows="id = 2"), only_id, "crm.ids").rows == 1
+    assert world.load(world.table_source(rows="id = 2"), only_id, "crm.ids").already_loaded
+    assert world.load(world.table_source(rows="id = 3"), only_id, "crm.ids").rows == 1
+
+
 def test_append_of_a_table_twice_in_a_task_run_says_so(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
