@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .encrypted_s3_to_postgres import EncryptedS3ToPostgresOperator
     from .mask_columns import MaskColumnsOperator
+    from .reveal_columns import RevealColumnsOperator
 
-__all__ = ["EncryptedS3ToPostgresOperator", "MaskColumnsOperator"]
+__all__ = ["EncryptedS3ToPostgresOperator", "MaskColumnsOperator", "RevealColumnsOperator"]
 
 _WHERE = {
     "EncryptedS3ToPostgresOperator": "encrypted_s3_to_postgres",
     "MaskColumnsOperator": "mask_columns",
+    "RevealColumnsOperator": "reveal_columns",
 }
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
+    from ..contract.contract import Contract
     from ..transfer import Source
     from ._execution import Execution
     from ._settings import Clients
@@ -23,6 +24,8 @@ class SecureTransferOperator(BaseOperator):
     ui_color = "#d9ead3"
     _execution: Execution | None = None
     reveal_with: str | None = None
+    reveal_aws_conn_id: str | None = None
+    purpose: str | None = None
 
     def __init__(
         self,
@@ -74,6 +77,10 @@ class SecureTransferOperator(BaseOperator):
         from ._lineage import on_failure
 
         return on_failure(self, self._execution)
+
+    def make_contract(self, clients: Clients) -> Contract | None:
+        """What happens to the columns, where no contract says it."""
+        return None
 
     def make_source(self, clients: Clients) -> Source:
         """Where the rows come from; each operator has its own."""

@@ -78,12 +78,14 @@ class Execution:
 
         return S3Hook(aws_conn_id=self._operator.aws_conn_id).get_conn()
 
-    def kms_client(self, key_arn: str) -> Any:
+    def kms_client(self, key_arn: str, conn_id: str | None = None) -> Any:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
         parts = key_arn.split(":")
         region = parts[3] if len(parts) > 3 else None
-        hook = AwsBaseHook(aws_conn_id=self._operator.aws_conn_id, client_type="kms", region_name=region)
+        hook = AwsBaseHook(
+            aws_conn_id=conn_id or self._operator.aws_conn_id, client_type="kms", region_name=region
+        )
         return hook.get_conn()
 
     def connect(self, conn_id: str) -> Any:
@@ -107,23 +109,28 @@ class Execution:
         operator = self._operator
         return Options(
             keyset=self._open_keyset(operator.keyset),
-            reveal_with=self._open_keyset(operator.reveal_with),
+            reveal_with=self._open_keyset(operator.reveal_with, operator.reveal_aws_conn_id),
+            purpose=operator.purpose,
             extra_columns=operator.extra_columns,
             declared_at_rest=declared_at_rest(),
         )
 
     def _read_contract(self) -> Contract:
         operator = self._operator
+        made = operator.make_contract(self)
+        if made is not None:
+            return made
         if operator.columns is not None and operator.contract is None:
             return from_columns(operator.columns, operator.table)
         if operator.contract is not None and operator.columns is None:
             return from_odcs(self._read_document(operator.contract), operator.contract, operator.table)
         raise ConfigurationError(f"task {operator.task_id!r}: give either contract= or columns=")
 
-    def _open_keyset(self, uri: str | None) -> Keyset | None:
+    def _open_keyset(self, uri: str | None, conn_id: str | None = None) -> Keyset | None:
         if not uri:
             return None
-        return open_keyset(uri, self._read_document, self.kms_client, Path(self._operator.dag.folder))
+        folder = Path(self._operator.dag.folder)
+        return open_keyset(uri, self._read_document, lambda arn: self.kms_client(arn, conn_id), folder)
 
     def _read_document(self, location: str) -> bytes:
         """A contract or keyset: ``s3://``, absolute, or relative to the DAG file's folder."""

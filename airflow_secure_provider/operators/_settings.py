@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from ..contract.contract import Contract
     from ..transfer import Source
 
 
@@ -34,12 +35,17 @@ class TransferTask(Protocol):
     columns: Mapping[str, Any] | None
     keyset: str | None
     reveal_with: str | None
+    reveal_aws_conn_id: str | None
+    purpose: str | None
     aws_conn_id: str | None
     postgres_conn_id: str
     set_role: str | None
     mode: str
     extra_columns: str
     allow_insecure_transport: bool
+
+    def make_contract(self, clients: Clients) -> Contract | None:
+        """What happens to the columns, where no contract says it."""
 
     def make_source(self, clients: Clients) -> Source:
         """Where the rows come from."""

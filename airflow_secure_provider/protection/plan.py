@@ -64,6 +64,11 @@ class ColumnStep:
     source_beside: tuple[ColumnRule, ...] = ()
 
     @property
+    def reveals(self) -> bool:
+        """Whether plain values come out of ciphertext."""
+        return self.revealer is not None and self.rule.protection is Protection.NONE
+
+    @property
     def key(self) -> tuple[str, int] | tuple[None, None]:
         """Keyset id and key version of what reaches the target."""
         if self.keyed:

@@ -39,6 +39,23 @@ CREATE TABLE IF NOT EXISTS secure_provider.column_state (
     changed_at       timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (target, column_name)
 );
+
+-- What was revealed, by whom and what for. The role that reveals may add records, and neither change nor remove them.
+CREATE TABLE IF NOT EXISTS secure_provider.reveal_log (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    event       text NOT NULL CHECK (event IN ('begun', 'done')),
+    login       text NOT NULL DEFAULT session_user,
+    acting_as   text NOT NULL DEFAULT current_user,
+    task        text,
+    purpose     text NOT NULL,
+    source      text NOT NULL,
+    target      text NOT NULL,
+    columns     text[] NOT NULL,
+    keyset_id   text NOT NULL,
+    key_id      text NOT NULL,
+    rows        bigint
+);
 """
 
 
@@ -49,4 +66,5 @@ def grants(role: str) -> str:
         f"GRANT USAGE ON SCHEMA secure_provider TO {name};\n"
         f"GRANT SELECT, INSERT, UPDATE ON secure_provider.load_manifest TO {name};\n"
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON secure_provider.column_state TO {name};\n"
+        f"GRANT INSERT ON secure_provider.reveal_log TO {name};\n"
     )

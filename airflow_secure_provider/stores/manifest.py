@@ -47,7 +47,7 @@ def claim(
         read again by every run that replaces, since it may have changed.
     :return: the row's id; ``None`` if this very load has been committed before and nothing is to be done.
     """
-    with _manifest_failures():
+    with manifest_failures():
         if mode == "replace":
             identity = (key.source_version, key.options, key.contract_digest, key.keysets)
             name = f"secure_provider:{key.target}"
@@ -75,7 +75,7 @@ def claim(
 
 
 def complete(connection: Connection, manifest_id: int, rows: int) -> None:
-    with _manifest_failures():
+    with manifest_failures():
         connection.execute(
             "UPDATE secure_provider.load_manifest SET rows = %s WHERE id = %s", (rows, manifest_id)
         )
@@ -86,7 +86,7 @@ def read_states(connection: Connection, table: TableName) -> dict[str, ColumnSta
 
     :raises StoreError: if the record is there and may not be read: unknown is not unprotected.
     """
-    with _manifest_failures():
+    with manifest_failures():
         there = connection.execute(
             "SELECT to_regclass('secure_provider.column_state') IS NOT NULL"
         ).fetchone()
@@ -146,7 +146,7 @@ def read_domain_versions(
 
 def keyed_columns(connection: Connection, keyset_id: str) -> list[tuple[Any, ...]]:
     """Protection, domain, table, column and key version of every column that is recorded under a keyset."""
-    with _manifest_failures():
+    with manifest_failures():
         there = connection.execute(
             "SELECT to_regclass('secure_provider.column_state') IS NOT NULL"
         ).fetchone()
@@ -180,7 +180,7 @@ def record_states(
                 f"column {column.name!r} of {table} is {_in_words(old)} and would get rows with {_in_words(column)}: "
                 "one column can't hold both; use mode='replace', or the same rule as before"
             )
-    with _manifest_failures():
+    with manifest_failures():
         if replaced:
             connection.execute("DELETE FROM secure_provider.column_state WHERE target = %s", (str(table),))
         for column in columns:
@@ -240,7 +240,7 @@ def _in_words(column: ColumnStatus) -> str:
 
 
 @contextmanager
-def _manifest_failures() -> Iterator[None]:
+def manifest_failures() -> Iterator[None]:
     """As :func:`postgres_failures`, and says how to make the tables where they are missing."""
     missing = False
     with postgres_failures("schema secure_provider"):

@@ -200,6 +200,10 @@ class CopyReader:
         fields = [
             sql.SQL("translate(encode({0}, 'base64'), E'\\n', '') AS {0}").format(sql.Identifier(column.name))
             if column.base == "bytea"
+            else sql.SQL("{0}::text AS {0}").format(
+                sql.Identifier(column.name)
+            )  # true, where COPY alone says t
+            if column.base == "bool"
             else sql.Identifier(column.name)
             for column in columns
         ]

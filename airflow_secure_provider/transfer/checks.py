@@ -46,12 +46,14 @@ class Options:
 
     :param keyset: for the columns to be encrypted or tokenized.
     :param reveal_with: opens the source's ciphertext where a rule needs the value.
+    :param purpose: what plain values out of ciphertext are needed for; without it there are none.
     :param extra_columns: source columns outside the contract: ``refuse`` or ``drop``.
     :param declared_at_rest: what people declared of stores, by dataset namespace.
     """
 
     keyset: Keyset | None = None
     reveal_with: Keyset | None = None
+    purpose: str | None = None
     extra_columns: str = "refuse"
     declared_at_rest: Mapping[str, AtRest] = field(default_factory=dict)
 
@@ -108,6 +110,7 @@ def check(
         options.reveal_with,
         _versions(rules, keyset, connection, table, target.mode),
     )
+    _check_purpose(steps, options.purpose)
     columns = {column.name: column for column in postgres.describe(connection, table)}
     _check_table(steps, columns, table)
     schema = pa.schema([(step.rule.name, arrow_type(columns[step.rule.name], str(table))) for step in steps])
@@ -127,6 +130,17 @@ def check(
         [step.rule for step in steps], reached, allow_insecure_transport=target.allow_insecure_transport
     )
     return Checked(steps, columns, schema, source, reached, tuple(warnings))
+
+
+def _check_purpose(steps: Sequence[ColumnStep], purpose: str | None) -> None:
+    plain = [step.rule.name for step in steps if step.reveals]
+    if plain and purpose is None:
+        raise ContractError(
+            f"column {quoted(plain)} of the source holds ciphertext and would be stored as plain values: give it a "
+            "protection, or reveal it with RevealColumnsOperator, which records the purpose"
+        )
+    if purpose is not None and not purpose.strip():
+        raise ConfigurationError("purpose= is empty; say what the values are needed for, such as the ticket")
 
 
 def _versions(

@@ -18,7 +18,7 @@ from ..errors import ConfigurationError
 from ..model import ColumnEdge, DatasetStatus, Protection, TransferReport, algorithm
 from ..protection.conversion import convert
 from ..protection.plan import ColumnStep, fit
-from ..stores import manifest, postgres
+from ..stores import audit, manifest, postgres
 from ..stores.postgres import Connection, CopyWriter, TableName
 from ..stores.postgres_errors import postgres_failures
 from ..stores.postgres_types import is_text
@@ -67,7 +67,25 @@ def transfer(
             for warning in checked.warnings:
                 log.warning("%s", warning)
             on_ends(checked.source, checked.target)
-            return _Run(opened, contract, connection, table, target.mode, checked, task, began).run()
+            run = _Run(opened, contract, connection, table, target.mode, checked, task, began)
+            revealing = _revealing(checked, chosen, task, source.where, table)
+            if revealing is None:
+                return run.run()
+            audit.append(connection, "begun", revealing)
+            report = run.run()
+            audit.append(connection, "done", revealing, report.rows)
+            return report
+
+
+def _revealing(
+    checked: Checked, options: Options, task: str | None, source: str, table: TableName
+) -> audit.Revealing | None:
+    """What is to be put on record: plain values out of ciphertext."""
+    columns = [step.rule.name for step in checked.steps if step.reveals]
+    if not columns or options.purpose is None or options.reveal_with is None:
+        return None
+    keys = options.reveal_with
+    return audit.Revealing(task, options.purpose, source, str(table), columns, keys.id, keys.key_id)
 
 
 class _Run:

@@ -21,6 +21,7 @@ _DDL = """
 SET ROLE crm_owner;
 CREATE TABLE crm.people (id bigint PRIMARY KEY, email text, notes bytea);
 CREATE TABLE crm.people_masked (id bigint PRIMARY KEY, email text);
+CREATE TABLE crm.people_open (id bigint PRIMARY KEY, email text);
 RESET ROLE;
 """
 

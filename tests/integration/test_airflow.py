@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from .conftest import CANARY, Stage
+from .conftest import CANARY, ROWS, Stage
 
 pytestmark = pytest.mark.airflow
 
@@ -135,6 +135,22 @@ def test_mask_passes_tokens_through(stage: Stage) -> None:
     assert stage.airflow.task_states("case_mask", run_id) == {"mask": "success"}
     same = stage.query("SELECT count(*) FROM crm.people p JOIN crm.people_masked m USING (id, email)")
     assert same == [(3,)]
+
+
+def test_reveal_is_on_record_and_in_no_log(stage: Stage) -> None:
+    stage.run("case_good")
+    run_id = stage.run("case_reveal")
+    assert stage.airflow.task_states("case_reveal", run_id) == {"reveal": "success"}
+    assert stage.query("SELECT id, email FROM crm.people_open ORDER BY id") == [(2, ""), (3, ROWS[2][1])]
+    record = stage.query(
+        "SELECT event, purpose, source, target, columns, rows, acting_as, task FROM secure_provider.reveal_log ORDER BY id"
+    )
+    said = ("ticket 4711", "crm.people", "crm.people_open", ["email"])
+    task = f"case_reveal/reveal/{run_id}/-1"
+    assert record == [("begun", *said, None, "crm_owner", task), ("done", *said, 2, "crm_owner", task)]
+    (event,) = [each for each in stage.events("case_reveal") if each["eventType"] == "COMPLETE"]
+    fields = event["outputs"][0]["facets"]["secureProvider_encryption"]["columns"]
+    assert {field["name"]: field["protection"] for field in fields} == {"id": "none", "email": "none"}
 
 
 def test_a_stock_operator_leases_too_and_its_lineage_says_so(stage: Stage) -> None:

@@ -121,7 +121,7 @@ def test_revealed_across_versions(world: World) -> None:
         columns,
         "crm.open",
         mode="replace",
-        options=world.options(reveal_with=new),
+        options=world.options(reveal_with=new, purpose="a test"),
     )
     assert world.query("SELECT count(*) FROM crm.open WHERE notes = 'note ' || id") == [(20,)]
 

@@ -7,7 +7,11 @@ from datetime import timedelta
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from airflow.sdk import DAG, Asset
 
-from airflow_secure_provider.operators import EncryptedS3ToPostgresOperator, MaskColumnsOperator
+from airflow_secure_provider.operators import (
+    EncryptedS3ToPostgresOperator,
+    MaskColumnsOperator,
+    RevealColumnsOperator,
+)
 
 COLUMNS = {
     "id": {"method": "none", "type": "integer"},
@@ -53,6 +57,21 @@ with DAG("case_mask", schedule=None):
         source="crm.people",
         table="crm.people_masked",
         columns={"id": "none", "email": COLUMNS["email"], "notes": "drop"},
+        postgres_conn_id="crm",
+        set_role="crm_owner",
+    )
+
+with DAG("case_reveal", schedule=None):
+    RevealColumnsOperator(
+        task_id="reveal",
+        source="crm.people",
+        table="crm.people_open",
+        reveal=["email"],
+        keep=["id"],
+        where="id > 1",
+        purpose="ticket 4711",
+        reveal_with="s3://keys-vault/customers.keyset.json",
+        reveal_aws_conn_id="aws_default",
         postgres_conn_id="crm",
         set_role="crm_owner",
     )

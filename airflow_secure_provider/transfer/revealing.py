@@ -1,0 +1,80 @@
+"""Revealing a table's columns on purpose: which may be, under which rules, and the record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..contract.contract import Contract, quoted, reference
+from ..errors import ConfigurationError, ContractError
+from ..model import ColumnRule, ColumnStatus, Protection
+from ..stores import manifest, postgres
+from ..stores.postgres import Connection, TableName
+
+_LOGICAL = {
+    "int2": "integer",
+    "int4": "integer",
+    "int8": "integer",
+    "bool": "boolean",
+    "date": "date",
+    "timestamp": "timestamp",
+    "time": "time",
+}
+
+
+def reveal_contract(
+    connection: Connection, source: str, reveal: Sequence[str], keep: Sequence[str]
+) -> Contract:
+    """What happens to each column of a table that is to be revealed, by what is recorded of it.
+
+    :param reveal: columns whose values are given back.
+    :param keep: columns that go along as they are, cells and tokens too. All others are left out.
+    :raises ContractError: naming every column that nothing can reveal, or of which nothing is recorded.
+    """
+    table = TableName.parse(source)
+    columns = {column.name: column for column in postgres.describe(connection, table)}
+    states = manifest.read_states(connection, table)
+    if not reveal:
+        raise ConfigurationError("reveal= names no column")
+    _refuse(table, columns, states, reveal, keep)
+    rules = []
+    for name, column in columns.items():
+        state = states.get(name)
+        if state is None or state.classification is None:
+            continue
+        kept = ColumnRule(
+            name,
+            state.classification,
+            state.protection if name in keep else Protection.NONE if name in reveal else Protection.DROP,
+            _LOGICAL.get(column.base, "string") if state.protection is Protection.NONE else "string",
+            domain=state.domain if name in keep else None,
+            scope=state.scope if name in keep else None,
+            parameters=state.parameters if name in keep else {},
+        )
+        rules.append(kept)
+    body = {"id": f"reveal:{table}", "version": "recorded", "reveal": list(reveal), "keep": list(keep)}
+    return Contract(reference(body), str(table), tuple(rules))
+
+
+def _refuse(
+    table: TableName,
+    columns: Sequence[str] | dict[str, postgres.TableColumn],
+    states: dict[str, ColumnStatus],
+    reveal: Sequence[str],
+    keep: Sequence[str],
+) -> None:
+    problems = []
+    missing = [name for name in (*reveal, *keep) if name not in columns]
+    if missing:
+        problems.append(f"it has no column {quoted(missing)}")
+    unknown = [name for name in (*reveal, *keep) if name in columns and name not in states]
+    if unknown:
+        problems.append(f"nothing is recorded of column {quoted(unknown)}")
+    for name in reveal:
+        state = states.get(name)
+        if state is not None and not state.protection.reversible:
+            why = (
+                "holds its values already" if state.protection is Protection.NONE else "which nothing undoes"
+            )
+            problems.append(f"column {name!r} is {state.protection}, {why}")
+    if problems:
+        raise ContractError(f"source {table}: " + "; ".join(problems))
