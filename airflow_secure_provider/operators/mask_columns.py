@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ._base import SecureTransferOperator
-
-if TYPE_CHECKING:
-    from ..transfer import Source
-    from ._settings import Clients
+from ._from_table import FromTableOperator
 
 
-class MaskColumnsOperator(SecureTransferOperator):
+class MaskColumnsOperator(FromTableOperator):
     """Make a table from another one with fewer, coarser or protected columns, in one transaction.
 
     A column that the source is known to hold protected just as the rule wants passes through unchanged, so tokens go on
@@ -39,28 +35,6 @@ class MaskColumnsOperator(SecureTransferOperator):
         "where",
     )
 
-    def __init__(
-        self,
-        *,
-        reveal_with: str | None = None,
-        source_conn_id: str | None = None,
-        where: str | None = None,
-        mode: str = "replace",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(mode=mode, **kwargs)
+    def __init__(self, *, reveal_with: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.reveal_with = reveal_with
-        self.source_conn_id = source_conn_id
-        self.where = where
-
-    def make_source(self, clients: Clients) -> Source:
-        from ..transfer import PostgresSource
-
-        conn_id = self.source_conn_id or self.postgres_conn_id
-        same = conn_id == self.postgres_conn_id
-        return PostgresSource(
-            lambda: clients.connect(conn_id),
-            self.source,
-            set_role=self.set_role if same else None,
-            rows=self.where,
-        )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._base import SecureTransferOperator
+from ._from_table import FromTableOperator
 
 if TYPE_CHECKING:
-    from ..transfer import Source
+    from ..contract.contract import Contract
     from ._settings import Clients
 
 
-class RevealColumnsOperator(SecureTransferOperator):
+class RevealColumnsOperator(FromTableOperator):
     """Give back the values of protected columns, into a table of its own, with a record of who did it and what for.
 
     The record is committed to ``secure_provider.reveal_log`` of the target's database before the first row is read; if it
@@ -51,44 +51,21 @@ class RevealColumnsOperator(SecureTransferOperator):
         reveal_with: str,
         keep: Sequence[str] = (),
         reveal_aws_conn_id: str | None = None,
-        source_conn_id: str | None = None,
-        where: str | None = None,
-        mode: str = "replace",
         **kwargs: Any,
     ) -> None:
-        super().__init__(mode=mode, **kwargs)
+        super().__init__(**kwargs)
         self.reveal = reveal
         self.keep = keep
         self.purpose = purpose
         self.reveal_with = reveal_with
         self.reveal_aws_conn_id = reveal_aws_conn_id
-        self.source_conn_id = source_conn_id
-        self.where = where
 
-    def make_contract(self, clients: Clients) -> Any:
+    def make_contract(self, clients: Clients) -> Contract:
         from contextlib import closing
 
         from ..stores import postgres
         from ..transfer.revealing import reveal_contract
 
-        with closing(postgres.prepare(clients.connect(self._source_conn_id))) as connection:
-            postgres.act_as(connection, self._source_role)
+        with closing(postgres.prepare(clients.connect(self.read_conn_id))) as connection:
+            postgres.act_as(connection, self.read_role)
             return reveal_contract(connection, self.source, self.reveal, self.keep)
-
-    def make_source(self, clients: Clients) -> Source:
-        from ..transfer import PostgresSource
-
-        return PostgresSource(
-            lambda: clients.connect(self._source_conn_id),
-            self.source,
-            set_role=self._source_role,
-            rows=self.where,
-        )
-
-    @property
-    def _source_conn_id(self) -> str:
-        return self.source_conn_id or self.postgres_conn_id
-
-    @property
-    def _source_role(self) -> str | None:
-        return self.set_role if self._source_conn_id == self.postgres_conn_id else None
