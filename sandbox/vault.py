@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from sandbox.ca import Authority
-from sandbox.environment import Process, clean_environment
+from sandbox.environment import REPOSITORY, Process, clean_environment
 
 if TYPE_CHECKING:
     import hvac
@@ -18,7 +18,7 @@ _START_SECONDS = 20.0
 
 class VaultStandIn:
     """
-    Not Vault: it speaks the part of Vault's API that this repository uses (see :mod:`sandbox.vault_server`).
+    Not Vault: it speaks the part of Vault's API that this repository uses (see :mod:`sandbox.vault_stand_in`).
 
     What it holds is gone when it stops. ``/stand-in/…`` is for tests and exists in no Vault.
     """
@@ -51,8 +51,8 @@ class VaultStandIn:
         certificate, key = self._authority.server("vault")
         self.root_token = f"hvs.{secrets.token_urlsafe(24)}"
         self.unseal_key = secrets.token_hex(32)
-        script = Path(__file__).with_name("vault_server.py")
-        command: list[str | Path] = [sys.executable, "-I", script, "--certificate", certificate, "--key", key]
+        module = [sys.executable, "-m", "sandbox.vault_stand_in"]
+        command: list[str | Path] = [*module, "--certificate", certificate, "--key", key]
         process = Process(
             "the Vault stand-in",
             [*command, "--port", str(self.port), "--port-file", port_file],
@@ -62,7 +62,7 @@ class VaultStandIn:
                 STAND_IN_ROOT_TOKEN=self.root_token,
                 STAND_IN_UNSEAL_KEY=self.unseal_key,
             ),
-            directory=self._directory,
+            directory=REPOSITORY,
         )
         self._process = process.start()
         try:
