@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from .contract.contract import Contract
 from .crypto.keyset import Keyset
-from .errors import ContractError
+from .errors import ConfigurationError, ContractError
 from .model import ColumnRule, ColumnStatus, Protection
 from .protection.conversion import LOGICAL, convert
 from .protection.plan import ColumnStep, fit, plan
@@ -71,6 +71,13 @@ def reveal_file(
         raise ContractError(
             f"{where}: column {unknown[0]!r} is not in the contract; name its dataset, or add the column"
         )
+    several = len(keyset.versions) > 1 and key_version is None
+    formatted = [name for name in columns if known[name].protection is Protection.FPE]
+    if formatted and several:
+        raise ConfigurationError(
+            f"{where}: column {formatted[0]!r} is fpe, whose values don't say their key version, and keyset {keyset.id!r} has "
+            f"{', '.join(map(str, keyset.versions))}: name it with --key-version"
+        )
     states = {
         name: _recorded(known[name], keyset, key_version)
         for name in columns
@@ -90,15 +97,19 @@ def _through(
 ) -> int:
     """Nothing is written before the first batch is there."""
     rows, writer = 0, None
+    schema: Any = None
     try:
         for batch in _never_none(batches, steps):
             made = []
             for step in steps:
                 column = step.apply(batch, first_record=rows + 1, where=where)
                 made.append(finish(column, step, kind, first_record=rows + 1, where=where))
+            if writer is not None:  # a later batch may need larger offsets, or fewer
+                made = [column.cast(field.type) for column, field in zip(made, schema, strict=True)]
             done = pa.RecordBatch.from_arrays(made, names=[step.rule.name for step in steps])
             if writer is None:
-                writer = open_writer(out, kind, done.schema)
+                schema = done.schema
+                writer = open_writer(out, kind, schema)
             writer.write(done)
             rows += batch.num_rows
     finally:
@@ -134,6 +145,9 @@ def _revealed(column: Any, step: ColumnStep, kind: FileFormat, *, first_record: 
 
 def _typed(column: Any, rule: ColumnRule, kind: FileFormat, first_record: int, where: str) -> Any:
     """With the type that the contract says, as text in CSV."""
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if kind is not FileFormat.CSV and not is_text:
+        return column  # typed already, and perhaps more exactly than the contract can say
     wanted = pa.string() if kind is FileFormat.CSV else LOGICAL[rule.logical_type]
     what = f"a {rule.logical_type}"
     return convert(column, wanted, name=rule.name, what=what, first_record=first_record, where=where)

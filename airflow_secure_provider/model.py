@@ -49,6 +49,11 @@ class Protection(StrEnum):
         return self in (Protection.ENCRYPT, Protection.TOKENIZE, Protection.FPE)
 
     @property
+    def in_cells(self) -> bool:
+        """Whether it makes bytes, which a text column holds as base64."""
+        return self in (Protection.ENCRYPT, Protection.TOKENIZE, Protection.PSEUDONYMIZE)
+
+    @property
     def keyed(self) -> bool:
         """Whether it takes a keyset, and has a domain."""
         return self.reversible or self in (Protection.PSEUDONYMIZE, Protection.SHIFT_DATE)
@@ -111,6 +116,9 @@ class ContractRef:
     digest: str
 
 
+SCHEMES = ("client-side", "SSE-KMS", "DSSE-KMS", "SSE-S3", "SSE-C", "volume", "none", "unknown")
+
+
 @dataclass(frozen=True, slots=True)
 class AtRest:
     """How a store keeps the bytes.
@@ -127,7 +135,11 @@ class AtRest:
 
     @property
     def encrypted(self) -> bool:
-        return self.scheme not in ("none", "unknown") and self.evidence is not Evidence.UNKNOWN
+        return (
+            self.scheme in SCHEMES
+            and self.scheme not in ("none", "unknown")
+            and self.evidence is not Evidence.UNKNOWN
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ def replace_file(path: Path, text: str) -> None:
     """All or nothing: a reader sees the old document or the new one."""
     import tempfile
 
+    path = path.resolve()  # a link stays one
     try:
         mode = path.stat().st_mode
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

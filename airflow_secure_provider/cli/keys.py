@@ -32,6 +32,8 @@ def create_keys(file: Path, keyset_id: str, kms_key: str | None, local: bool) ->
 
     if bool(kms_key) == local:
         raise click.UsageError("give either --kms-key ARN or --local")
+    if not keyset_id or file.suffix == ".key":
+        raise click.UsageError("a keyset needs an --id, and a FILE whose ending is not .key")
     if file.exists():
         raise click.UsageError(
             f"{file} exists; a keyset is never overwritten, since nothing protected under it could be revealed again"

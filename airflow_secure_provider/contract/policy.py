@@ -120,12 +120,14 @@ def check_source(
     :param states: how its columns are recorded: the higher of both classes counts.
     :raises ContractError: with each unmet requirement, the column that makes it one, and the fix.
     """
-    rule, need = _strictest(_at_least(rule, (states or {}).get(rule.name)) for rule in rules)
+    known = states or {}
+    held = [_at_least(rule, known.get(rule.name)) for rule in rules]
+    rule, need = _strictest(held)
     problems = _transport_problems(need, rule, status.in_transit, status.dataset.namespace)
     problems += _storage_problems(need, rule, status, "source")
     rest = status.at_rest
     controlled = rest.scheme in _CLIENT_OR_CUSTOMER_KEY and rest.evidence is Evidence.OBSERVED
-    if need.source_key_control and not controlled and not _cells_only(status):
+    if need.source_key_control and not controlled and not _cells_only(held, known):
         problems.append(
             f"column {rule.name!r} is restricted, so the source must be client-side or customer-key encrypted; it is "
             f"{rest.scheme} ({rest.evidence}): write it with the AWS Encryption SDK, or store it under SSE-KMS"
@@ -155,7 +157,7 @@ def _may_lower(rule: ColumnRule, recorded: Classification) -> bool:
     if rule.protection in (Protection.NULLIFY, Protection.DROP):
         return True
     if rule.protection is Protection.REDACT:
-        kept = rule.parameters["keep_first"] or rule.parameters["keep_last"]
+        kept = any(rule.parameters.get(name) for name in ("keep_first", "keep_last", "keep_format"))
         return recorded is not Classification.RESTRICTED or not kept
     return rule.protection is Protection.GENERALIZE and _takes(recorded, rule.protection)
 
@@ -177,15 +179,15 @@ def _strictest(rules: Iterable[ColumnRule]) -> tuple[ColumnRule, ClassRequiremen
     return rule, BUILT_IN[rule.classification]
 
 
-def _cells_only(status: DatasetStatus) -> bool:
+def _cells_only(rules: Iterable[ColumnRule], states: Mapping[str, ColumnStatus]) -> bool:
     """Whether every restricted column of the source is recorded as ciphertext, redacted or empty already.
 
     Then the restricted values are not in the source at all, and nobody but the holder of the keyset can read them:
     that is client-side encryption, column by column.
     """
-    restricted = [column for column in status.columns if column.classification is Classification.RESTRICTED]
     accepted = BUILT_IN[Classification.RESTRICTED].protections
-    return bool(restricted) and all(column.protection in accepted for column in restricted)
+    restricted = [rule.name for rule in rules if rule.classification is Classification.RESTRICTED]
+    return all(name in states and states[name].protection in accepted for name in restricted)
 
 
 def _transport_problems(

@@ -19,7 +19,7 @@ from .ragged import BLOCK, Ragged
 from .symbols import Alphabet, Spelling, unspell
 
 _ROUNDS = 10
-_LARGEST_HALF = 1 << 63  # so that the sum of two halves fits 64 bits
+_LARGEST_HALF = (1 << 63) - 1  # so that the sum of two halves, and a remainder shifted by a bit, fit 64 bits
 _LONGEST = 1 << 32  # section 5.1: maxlen
 
 

@@ -91,7 +91,7 @@ class KeysetDocument:
             )
             mac = base64.b64decode(body["mac"], validate=True)
             document = cls(str(body["id"]), str(body["provider"]), str(body["keyId"]), keys, mac)
-        except (ValueError, KeyError, TypeError, OverflowError, binascii.Error) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, binascii.Error) as error:
             raise FormatError(f"keyset {where} is not a keyset document ({type(error).__name__})") from None
         if found != FORMAT:
             raise FormatError(f"keyset {where}: format {found!r}, expected {FORMAT!r}")

@@ -15,7 +15,7 @@ from ..contract.odcs import from_odcs
 from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, StoreError
 from ..keyrings.opening import open_keyset
-from ..model import AtRest, DatasetStatus, Evidence, TransferReport
+from ..model import SCHEMES, AtRest, DatasetStatus, Evidence, TransferReport
 from ..stores.s3 import read_small
 from ..transfer import Options, Target, transfer
 from ._failures import as_airflow_failures
@@ -178,8 +178,10 @@ def declared_at_rest() -> dict[str, AtRest]:
     known = {"scheme", "algorithm", "key_provider", "key_id"}
     for name, entry in entries.items():
         unknown = sorted(set(entry) - known)
-        if unknown or not isinstance(entry.get("scheme"), str):
-            problem = f"unknown key {unknown[0]!r}" if unknown else "scheme is missing"
+        if unknown or entry.get("scheme") not in SCHEMES:
+            problem = (
+                f"unknown key {unknown[0]!r}" if unknown else f"scheme must be one of {', '.join(SCHEMES)}"
+            )
             raise ConfigurationError(f"{where}, {name!r}: {problem}; it takes {', '.join(sorted(known))}")
     return {
         name: AtRest(evidence=Evidence.DECLARED, note="declared in [secure_provider]", **entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from ._base import SecureTransferOperator
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 class FromTableOperator(SecureTransferOperator):
     """Reads a table, perhaps of another server, perhaps only some of its rows; not for DAGs."""
+
+    _only: Collection[str] | None = None
 
     def __init__(
         self,
@@ -30,7 +33,11 @@ class FromTableOperator(SecureTransferOperator):
         from ..transfer import PostgresSource
 
         return PostgresSource(
-            lambda: clients.connect(self.read_conn_id), self.source, set_role=self.read_role, rows=self.where
+            lambda: clients.connect(self.read_conn_id),
+            self.source,
+            set_role=self.read_role,
+            rows=self.where,
+            only=self._only,
         )
 
     @property

@@ -30,6 +30,11 @@ def convert(column: Any, target: Any, *, name: str, what: str, first_record: int
     if column.type == target:
         return column
     index = None
+    if pa.types.is_integer(target) and pa.types.is_string(column.type):
+        # Arrow also reads 0xFF, and as two's complement: as another number.
+        index = pc.index(pc.match_substring(column, "x", ignore_case=True), True).as_py()
+        if index >= 0:
+            raise _not_what(what, name, first_record + index, where)
     try:
         made = _cast(column, target)
     except pa.ArrowNotImplementedError:
@@ -44,8 +49,12 @@ def convert(column: Any, target: Any, *, name: str, what: str, first_record: int
         raise FormatError(
             f"{where}: column {name!r} is {column.type} and can't become {what}; change the table's type"
         )
-    raise FormatError(
-        f"{where}: column {name!r}, record {first_record + index:,}: the value is not {what}; correct it in the source"
+    raise _not_what(what, name, first_record + index, where)
+
+
+def _not_what(what: str, name: str, record: int, where: str) -> FormatError:
+    return FormatError(
+        f"{where}: column {name!r}, record {record:,}: the value is not {what}; correct it in the source"
     )
 
 

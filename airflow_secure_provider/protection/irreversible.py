@@ -62,11 +62,7 @@ def generalize(column: Any, rule: ColumnRule) -> Any:
     if "to" in parameters:
         return _coarser_date(column, parameters["to"])
     if "prefix" in parameters:
-        return (
-            pc.utf8_slice_codeunits(column, 0, parameters["prefix"])
-            if parameters["prefix"]
-            else _empty(column)
-        )
+        return _prefix(column, parameters["prefix"])
     edges = parameters["bins"]
     exact = [str(edge).removesuffix(".0") for edge in edges]  # two edges never look alike
     inner = [f"[{low},{high})" for low, high in itertools.pairwise(exact)]
@@ -83,6 +79,15 @@ def nullify(column: Any) -> Any:
     return pa.nulls(len(column), pa.string())
 
 
+def _prefix(column: Any, kept: int) -> Any:
+    """The first characters; a value that is not longer than these would stay whole, so nothing of it is kept."""
+    nothing = _empty(column)
+    if not kept:
+        return nothing
+    longer = pc.greater(pc.utf8_length(column), pa.scalar(kept, pa.int32()))
+    return pc.if_else(longer, pc.utf8_slice_codeunits(column, 0, kept), nothing)
+
+
 def _coarser_date(column: Any, to: str) -> Any:
     year = pc.year(column).cast(pa.int32())
     if to == "year":
@@ -90,7 +95,7 @@ def _coarser_date(column: Any, to: str) -> Any:
     if to == "decade":
         return pc.multiply(pc.divide(year, pa.scalar(10, pa.int32())), pa.scalar(10, pa.int32()))
     if to == "month":
-        return pc.strftime(column.cast(pa.timestamp("s")), format="%Y-%m")
+        return pc.strftime(column.cast(pa.timestamp("s"), safe=False), format="%Y-%m")
     quarter = pc.quarter(column).cast(pa.string())
     return pc.binary_join_element_wise(year.cast(pa.string()), quarter, "-Q")
 

@@ -154,6 +154,12 @@ def from_base64(column: Any) -> Any:
     return from_ragged(cells.from_text(to_ragged(column)), column, text=False)
 
 
+def as_bytes(column: Any) -> Any:
+    """Cells as a bytea column holds them, of a column that may hold them as text."""
+    binary = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
+    return column if binary else from_base64(column)
+
+
 def _as_cells(column: Any) -> Ragged:
     kind = column.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()):

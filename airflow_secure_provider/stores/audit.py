@@ -14,6 +14,7 @@ class Revealing:
     """
     :param task: ``dag/task/run/map index``.
     :param purpose: what the values are needed for, in the author's words.
+    :param condition: which rows, as the author wrote it; ``None`` for all.
     :param keyset: id of the keyset that reveals; *key_id* is the key that wraps it.
     """
 
@@ -22,6 +23,7 @@ class Revealing:
     source: str
     target: str
     columns: Sequence[str]
+    condition: str | None
     keyset: str
     key_id: str
 
@@ -35,8 +37,8 @@ def append(connection: Connection, event: str, revealing: Revealing, rows: int |
     with manifest_failures(), connection.transaction():
         connection.execute(
             "INSERT INTO secure_provider.reveal_log "
-            "(event, task, purpose, source, target, columns, keyset_id, key_id, rows) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "(event, task, purpose, source, target, columns, condition, keyset_id, key_id, rows) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 event,
                 revealing.task,
@@ -44,6 +46,7 @@ def append(connection: Connection, event: str, revealing: Revealing, rows: int |
                 revealing.source,
                 revealing.target,
                 list(revealing.columns),
+                revealing.condition,
                 revealing.keyset,
                 revealing.key_id,
                 rows,

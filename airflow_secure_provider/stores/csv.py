@@ -204,10 +204,13 @@ class CsvReader:
 
 def _first_record_end(data: bytes) -> int:
     """The offset behind the first line feed outside of quotes; -1 if there is none."""
-    at = data.find(b"\n")
-    while at >= 0 and data.count(b'"', 0, at) % 2:
-        at = data.find(b"\n", at + 1)
-    return at + 1 if at >= 0 else -1
+    inside, start = False, 0
+    while (at := data.find(b"\n", start)) >= 0:
+        inside ^= data.count(b'"', start, at) % 2 == 1
+        if not inside:
+            return at + 1
+        start = at + 1
+    return -1
 
 
 def _last_record_end(data: bytes) -> int:

@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS secure_provider.reveal_log (
     source      text NOT NULL,
     target      text NOT NULL,
     columns     text[] NOT NULL,
+    condition   text,  -- of the rows; null for all
     keyset_id   text NOT NULL,
     key_id      text NOT NULL,
     rows        bigint

@@ -159,7 +159,7 @@ class _Parquet:
 
         try:
             self._file = parquet.ParquetFile(source)
-        except pa.ArrowException:
+        except (pa.ArrowException, OSError):
             self._file = None
         if self._file is None:
             raise FormatError(f"{where} can't be read as Parquet")

@@ -172,7 +172,12 @@ def record_states(
     :param replaced: the table was emptied first. Otherwise old and new rows lie side by side and must be alike.
     :raises ContractError: if they are not, naming the column.
     """
+    # Loads that leave the states as they are go on side by side; one that changes them waits for all others.
     before = {} if replaced else read_states(connection, table)
+    changes = replaced or any(_changed(column, before.get(column.name), contract) for column in columns)
+    _lock_states(connection, table, shared=not changes)
+    if not replaced:
+        before = read_states(connection, table)  # as they are now that nobody else writes them
     for column in columns:
         old = before.get(column.name)
         if old is not None and _identity(old) != _identity(column):
@@ -185,7 +190,25 @@ def record_states(
             connection.execute("DELETE FROM secure_provider.column_state WHERE target = %s", (str(table),))
         for column in columns:
             kept = _higher_class(column, before.get(column.name))
-            connection.execute(_UPSERT_STATE, _state_values(table, kept, contract))
+            if replaced or _changed(kept, before.get(column.name), contract):
+                connection.execute(_UPSERT_STATE, _state_values(table, kept, contract))
+
+
+def _changed(column: ColumnStatus, before: ColumnStatus | None, contract: ContractRef) -> bool:
+    """Whether a column's record is not yet what this load makes of it."""
+    if before is None:
+        return True
+    kept = _higher_class(column, before)
+    return (kept.classification, kept.key_version) != (before.classification, before.key_version) or (
+        _identity(column) != _identity(before)
+    )
+
+
+def _lock_states(connection: Connection, table: TableName, *, shared: bool) -> None:
+    """Until the transaction ends."""
+    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    with manifest_failures():
+        connection.execute(f"SELECT {function}(hashtextextended(%s, 1))", (f"secure_provider:{table}",))
 
 
 def _higher_class(column: ColumnStatus, before: ColumnStatus | None) -> ColumnStatus:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.errors import InsufficientPrivilege
+from psycopg.copy import LibpqWriter
 
-from ..errors import ConfigurationError, LoadError, StoreError, raise_alone
+from ..errors import ConfigurationError, LoadError, StoreError
 from ..model import DatasetRef, Evidence, InTransit
+from .condition import checked_condition
 from .postgres_errors import postgres_failures
 
 Connection = psycopg.Connection[Any]
@@ -86,6 +87,13 @@ def act_as(connection: Connection, role: str | None) -> None:
             connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
 
 
+def freeze(connection: Connection) -> None:
+    """From here on everything is read as of one moment: what is recorded of columns, and their rows."""
+    connection.autocommit = False
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    connection.read_only = True
+
+
 def observe(connection: Connection) -> InTransit:
     """How this live connection is protected, from the driver and from the server's own view.
 
@@ -140,6 +148,13 @@ def delete_all(connection: Connection, table: TableName) -> None:
     """Empty a table so that readers of the old rows go on seeing them until the commit."""
     with postgres_failures(str(table)):
         connection.execute(sql.SQL("DELETE FROM {}").format(table.identifier))
+        left = connection.execute(
+            sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table.identifier)
+        ).fetchone()
+    if left and left[0]:
+        raise LoadError(
+            f"{table}: rows are left after DELETE; look at its triggers and rules; nothing was committed"
+        )
 
 
 class CopyWriter:
@@ -166,7 +181,8 @@ class CopyWriter:
         columns = sql.SQL(", ").join(map(sql.Identifier, self._schema.names))
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(self._table.identifier, columns)
         with self._connection.cursor() as cursor:
-            with postgres_failures(str(self._table)), cursor.copy(statement) as copy:
+            quiet = _QuietWriter(cursor)
+            with postgres_failures(str(self._table)), cursor.copy(statement, writer=quiet) as copy:
                 copy.write(encoder.write_header())
 
                 def write(batch: Any) -> None:
@@ -180,6 +196,21 @@ class CopyWriter:
             raise LoadError(
                 f"{self._table}: sent {self.rows:,} rows and PostgreSQL stored {stored:,}; nothing was committed"
             )
+
+
+class _QuietWriter(LibpqWriter):
+    """Ends a COPY that is given up without a word of data.
+
+    psycopg would send the text of our error to the server's log, and put the server's own error, which quotes the row,
+    into the log here if there has been one too.
+    """
+
+    def finish(self, exc: BaseException | None = None) -> None:
+        if exc is None:
+            super().finish()
+            return
+        with suppress(psycopg.Error):
+            super().finish(RuntimeError("the load was given up"))
 
 
 class CopyReader:
@@ -209,9 +240,9 @@ class CopyReader:
         ]
         select = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(fields), table.identifier)
         if rows is not None:
-            # On lines of its own, so that a comment in it ends with it.
-            select += sql.SQL(" WHERE (\n{}\n)").format(sql.SQL(rows))
-            _refuse_more_than_a_condition(connection, table, select)
+            select += sql.SQL(" WHERE {}").format(
+                checked_condition(connection, table.identifier, str(table), rows)
+            )
         self._statement = sql.SQL(
             "COPY ({}) TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE *, ENCODING 'UTF8')"
         ).format(select)
@@ -221,7 +252,10 @@ class CopyReader:
 
     def _stream(self) -> Iterator[bytes]:
         with postgres_failures(str(self._table)):
-            self._connection.execute("SET datestyle = 'ISO, YMD'")  # whatever the role's own is
+            # Whatever the role's own settings are: dates, times and floats as they are, in one form.
+            self._connection.execute(
+                "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET extra_float_digits = 1"
+            )
             with self._connection.cursor() as cursor, cursor.copy(self._statement) as copy:
                 for piece in copy:
                     yield bytes(piece)
@@ -240,28 +274,3 @@ class CopyReader:
         self._rest = joined[size:]
         self.bytes_read += min(size, len(joined))
         return joined[:size]
-
-
-def _refuse_more_than_a_condition(connection: Connection, table: TableName, select: sql.Composed) -> None:
-    """Let the server read the statement alone first, as one prepared statement.
-
-    Whatever would end the condition early, to go on with another clause or statement, is a syntax error there.
-
-    :raises ConfigurationError: if it is no condition over this table.
-    """
-    wrong = ""
-    with postgres_failures(str(table)):
-        try:
-            with connection.transaction():
-                connection.execute(select + sql.SQL(" LIMIT 0"), prepare=True)
-        except (psycopg.ProgrammingError, psycopg.DataError) as error:
-            if isinstance(error, InsufficientPrivilege):
-                raise
-            wrong = str(error.sqlstate)
-    if wrong:
-        raise_alone(
-            ConfigurationError(
-                f"where= is no condition over the rows of {table} (SQLSTATE {wrong}); try it in psql: "
-                "SELECT … WHERE (…)"
-            )
-        )

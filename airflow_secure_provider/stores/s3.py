@@ -31,8 +31,11 @@ class S3Location:
     @classmethod
     def parse(cls, uri: str) -> S3Location:
         """:raises ConfigurationError: for another scheme, or without bucket or key."""
-        split = urlsplit(uri, allow_fragments=False)
-        key = split.path.lstrip("/") + (f"?{split.query}" if split.query else "")
+        try:
+            split = urlsplit(uri, allow_fragments=False)
+        except ValueError:
+            raise ConfigurationError(f"{uri!r}: expected s3://bucket/key") from None
+        key = split.path.removeprefix("/") + (f"?{split.query}" if split.query else "")
         if split.scheme != "s3" or not split.netloc or not key:
             raise ConfigurationError(f"{uri!r}: expected s3://bucket/key")
         return cls(split.netloc, key)
@@ -105,8 +108,10 @@ def open_body(client: Any, described: S3Object) -> tuple[Any, InTransit]:
 
 
 def read_small(client: Any, uri: str, limit_bytes: int = 1024 * 1024) -> bytes:
-    """A whole small object, such as a contract or a keyset."""
+    """A whole small object, such as a contract or a keyset. Who could change it on its way decides what is protected."""
     location = S3Location.parse(uri)
+    if str(client.meta.endpoint_url).startswith("http://"):
+        raise ConfigurationError(f"{uri} would be read over plaintext http; use an https endpoint")
     answer = _call(lambda: client.get_object(Bucket=location.bucket, Key=location.key), location, "GetObject")
     body = _Body(answer["Body"], location)
     try:

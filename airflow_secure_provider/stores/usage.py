@@ -5,6 +5,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from ..crypto import cells
+from ..errors import ConfigurationError
 from ..model import Protection
 from . import postgres
 from .manifest import keyed_columns
@@ -17,6 +18,12 @@ def count_uses(connection: Connection, keyset_id: str, version: int) -> dict[str
 
     Reads every row of the tables with encrypted columns, whose cells say their version each.
     """
+    there = connection.execute("SELECT to_regclass('secure_provider.column_state') IS NOT NULL").fetchone()
+    if not there or not there[0]:
+        raise ConfigurationError(
+            f"database {connection.info.dbname!r} has no secure_provider.column_state, so nothing is known of it: is it "
+            "the right one?"
+        )
     uses = {}
     for name, _, target, column, recorded in keyed_columns(connection, keyset_id):
         if Protection(name).deterministic and recorded != version:
@@ -27,7 +34,10 @@ def count_uses(connection: Connection, keyset_id: str, version: int) -> dict[str
             quoted = table.identifier.as_string(connection)
             there = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (quoted,)).fetchone()
             if not there or not there[0]:
-                continue  # dropped: column_state outlives its table
+                raise ConfigurationError(
+                    f"table {target} is recorded in secure_provider.column_state and not there: if it was renamed, correct "
+                    "the record; if it was dropped, delete it there"
+                )
             types = {each.name: each.base for each in postgres.describe(connection, table)}
             count = connection.execute(_count(table, column, types.get(column), name, version)).fetchone()
         if count and count[0]:

@@ -100,8 +100,10 @@ def check(
     :raises ContractError: if a column, the source or the target does not meet what is required.
     """
     table = TableName.parse(target.table)
+    # Before the first byte of the source's content is asked for: its columns are.
+    check_classes(contract.rules, opened.states, opened.status.dataset.uri)
+    check_source(contract.rules, opened.status, opened.states)
     rules = contract.match(opened.columns, opened.status.dataset.uri, extra_columns=options.extra_columns)
-    check_classes(rules, opened.states, opened.status.dataset.uri)
     keyset = options.keyset
     steps = plan(
         rules,

@@ -36,10 +36,11 @@ def reveal_contract(
     if not reveal:
         raise ConfigurationError("reveal= names no column")
     _refuse(table, columns, states, reveal, keep)
+    beside = {other for name in reveal for other in states[name].parameters.get("bind_to", ())}
     rules = []
     for name, column in columns.items():
         state = states.get(name)
-        if state is None or state.classification is None:
+        if name not in {*reveal, *keep, *beside} or state is None or state.classification is None:
             continue
         kept = ColumnRule(
             name,

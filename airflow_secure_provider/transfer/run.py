@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from ..contract.contract import Contract
 from ..contract.policy import check_ahead
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, FormatError
 from ..model import ColumnEdge, DatasetStatus, Protection, TransferReport, algorithm
 from ..protection.conversion import convert
 from ..protection.plan import ColumnStep, fit
+from ..protection.reversible import as_bytes
 from ..stores import audit, manifest, postgres
 from ..stores.postgres import Connection, CopyWriter, TableName
 from ..stores.postgres_errors import postgres_failures
@@ -68,7 +69,7 @@ def transfer(
                 log.warning("%s", warning)
             on_ends(checked.source, checked.target)
             run = _Run(opened, contract, connection, table, target.mode, checked, task, began)
-            revealing = _revealing(checked, chosen, task, source.where, table)
+            revealing = _revealing(opened, checked, chosen, task, source.where, table)
             if revealing is None:
                 return run.run()
             audit.append(connection, "begun", revealing)
@@ -78,14 +79,16 @@ def transfer(
 
 
 def _revealing(
-    checked: Checked, options: Options, task: str | None, source: str, table: TableName
+    opened: OpenSource, checked: Checked, options: Options, task: str | None, source: str, table: TableName
 ) -> audit.Revealing | None:
     """What is to be put on record: plain values out of ciphertext."""
     columns = [step.rule.name for step in checked.steps if step.reveals]
     if not columns or options.purpose is None or options.reveal_with is None:
         return None
     keys = options.reveal_with
-    return audit.Revealing(task, options.purpose, source, str(table), columns, keys.id, keys.key_id)
+    return audit.Revealing(
+        task, options.purpose, source, str(table), columns, opened.selection, keys.id, keys.key_id
+    )
 
 
 class _Run:
@@ -172,16 +175,29 @@ class _Run:
     def _protect(self, batch: Any, first_record: int) -> Any:
         arrays = []
         for step in self._checked.steps:
-            name = step.rule.name
-            column = self._checked.columns[name]
-            made = step.apply(batch, first_record=first_record, where=self._where)
-            made = fit(made, text_target=is_text(column))
-            what = f"a value of {column.type}"
-            wanted = self._checked.schema.field(name).type
-            arrays.append(
-                convert(made, wanted, name=name, what=what, first_record=first_record, where=self._where)
-            )
+            failed = False
+            try:
+                arrays.append(self._protect_column(step, batch, first_record))
+            except pa.ArrowException:  # it may quote a value
+                failed = True
+            if failed:
+                name = step.rule.name
+                raise FormatError(
+                    f"{self._where}: column {name!r}, behind record {first_record - 1:,}: a value does not fit "
+                    f"{step.rule.protection} of a {step.rule.logical_type}; check the type in the contract and the source"
+                )
         return pa.RecordBatch.from_arrays(arrays, schema=self._checked.schema)
+
+    def _protect_column(self, step: ColumnStep, batch: Any, first_record: int) -> Any:
+        name = step.rule.name
+        column = self._checked.columns[name]
+        made = step.apply(batch, first_record=first_record, where=self._where)
+        if step.passes and column.base == "bytea" and step.rule.protection.in_cells:
+            made = as_bytes(made)
+        made = fit(made, text_target=is_text(column))
+        what = f"a value of {column.type}"
+        wanted = self._checked.schema.field(name).type
+        return convert(made, wanted, name=name, what=what, first_record=first_record, where=self._where)
 
     def _load_key(self) -> manifest.LoadKey:
         version = self._opened.version

@@ -152,12 +152,14 @@ class PostgresSource:
 
     :param connect: gives a new psycopg 3 connection.
     :param rows: an SQL condition for the rows to be read; all if ``None``.
+    :param only: the columns to be read; all if ``None``.
     """
 
     connect: Callable[[], Any] = field(repr=False)
     table: str
     set_role: str | None = None
     rows: str | None = field(default=None, repr=False)
+    only: Collection[str] | None = None
 
     @property
     def where(self) -> str:
@@ -175,8 +177,11 @@ class PostgresSource:
             connection = postgres.prepare(raw)
             in_transit = postgres.observe(connection)
             postgres.act_as(connection, self.set_role)
+            postgres.freeze(connection)
             dataset = postgres.dataset(connection, table)
             columns = postgres.describe(connection, table)
+            if self.only is not None:
+                columns = [column for column in columns if column.name in self.only]
             states = manifest.read_states(connection, table)
             status = DatasetStatus(
                 dataset,
@@ -186,7 +191,8 @@ class PostgresSource:
             )
             copy = postgres.CopyReader(connection, table, columns, self.rows)
             binary = frozenset(column.name for column in columns if column.base == "bytea")
-            return _OpenTable(connection, copy, str(table), status, states, binary, self.rows)
+            names = [column.name for column in columns]
+            return _OpenTable(connection, copy, str(table), status, states, names, binary, self.rows)
         except BaseException:
             raw.close()
             raise
@@ -199,6 +205,7 @@ class _OpenTable:
     name: str
     status: DatasetStatus
     states: Mapping[str, ColumnStatus]
+    columns: list[str]
     binary: frozenset[str]
     selection: str | None
     version: str | None = None
@@ -206,10 +213,6 @@ class _OpenTable:
     @cached_property
     def reader(self) -> CsvReader:
         return CsvReader(self.copy, self.name)
-
-    @property
-    def columns(self) -> list[str]:
-        return self.reader.columns
 
     @property
     def bytes_read(self) -> int:

@@ -268,3 +268,20 @@ def test_length_and_alphabet_are_kept(data: Any) -> None:
     ]
     assert decrypt(made, alphabet) == values
     assert [encrypt([value], alphabet)[0] for value in values] == made
+
+
+@pytest.mark.parametrize(
+    ("radix", "n"), [(2, 124), (2, 125), (2, 126), (2, 127), (8, 41), (8, 42), (8, 43), (128, 18), (512, 14)]
+)
+def test_halves_at_the_edge_of_a_word(radix: int, n: int) -> None:
+    alphabet = Alphabet(characters(radix))
+    numerals = [[(row + at) % radix for at in range(n)] for row in range(3)]
+    values = ["".join(alphabet.characters[each] for each in value) for value in numerals]
+
+    made = encrypt(values, alphabet)
+
+    assert made == [
+        "".join(alphabet.characters[each] for each in sp_800_38g(KEY, b"domain", radix, value))
+        for value in numerals
+    ]
+    assert decrypt(made, alphabet) == values

@@ -111,7 +111,8 @@ def test_what_is_declared_counts_as_declared(monkeypatch: pytest.MonkeyPatch) ->
         ("no json", "is not a JSON object of objects"),
         ('["volume"]', "is not a JSON object of objects"),
         ('{"postgres://db:5432": {"shceme": "volume"}}', "unknown key 'shceme'"),
-        ('{"postgres://db:5432": {}}', "scheme is missing"),
+        ('{"postgres://db:5432": {}}', "scheme must be one of"),
+        ('{"postgres://db:5432": {"scheme": "plaintext"}}', "scheme must be one of"),
     ],
 )
 def test_a_declaration_with_a_mistake_is_refused(

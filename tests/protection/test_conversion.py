@@ -56,7 +56,7 @@ def test_conversions(logical_type: str, text: str, value: Any) -> None:
         ("date", "1987-12-31", ""), ("timestamp", "1987-12-31 00:00:00", f"1987-12-31 {CANARY}"),
         ("time", "00:00:00", "24:00:00"), ("time", "00:00:00", "12:00:00Z"),
         ("time", "00:00:00", ""), ("time", "00:00:00", f"12:00:00 {CANARY}"), ("integer", "1", "1.5"), ("integer", "1", "9223372036854775808"),
-        ("integer", "1", CANARY), ("integer", "1", ""), ("number", "1.5", "1,5"), ("number", "1.5", CANARY),
+        ("integer", "1", CANARY), ("integer", "1", ""), ("integer", "1", "0x10"), ("integer", "1", "0XFFFFFFFF"), ("number", "1.5", "1,5"), ("number", "1.5", CANARY),
         ("boolean", "true", CANARY),
     ],
 )  # fmt: skip

@@ -171,7 +171,7 @@ def test_labels_of_close_bins_differ() -> None:
 
 @pytest.mark.parametrize(
     ("prefix", "value", "expected"),
-    [(2, "10115", "10"), (2, "1", "1"), (2, "Łódź", "Łó"), (1, "😀b", "😀"), (3, "", ""), (3, None, None), (0, "x", ""), (0, None, None), (0, "", "")],
+    [(2, "10115", "10"), (2, "1", ""), (2, "10", ""), (2, "101", "10"), (2, "Łódź", "Łó"), (1, "😀b", "😀"), (3, "", ""), (3, None, None), (0, "x", ""), (0, None, None), (0, "", "")],
 )  # fmt: skip
 def test_prefix(prefix: int, value: str | None, expected: str | None) -> None:
     rule = generalizing("string", prefix=prefix)

@@ -855,6 +855,15 @@ def test_altered_cells(world: World, refuses: Refuses) -> None:
         "true) TO PROGRAM 'touch /tmp/x' --",
         "true); DROP TABLE crm.customers; SELECT (1",
         "true) UNION SELECT * FROM (SELECT 1",
+        "false) UNION ALL SELECT id, null, null, null, 1, null FROM crm.customers WHERE (true",
+        "true) ORDER BY (1",
+        "true ORDER BY 1",
+        "id = 1 -- no more",
+        "notes = E'\\') OR (true) --'",
+        "notes = $$x$$",
+        "(id = 1",
+        "id = '1",
+        "id",
         f"notes = '{CANARY}' AND",
     ],
 )
@@ -863,7 +872,7 @@ def test_where_that_is_no_condition(world: World, refuses: Refuses, condition: s
     columns = {name: "none" if name == "id" else "drop" for name in HEADER}
     refuses(
         ConfigurationError,
-        ("where= is no condition over the rows of crm.customers", "SQLSTATE"),
+        ("where= is no condition over the rows of crm.customers",),
         lambda: world.load(world.table_source(rows=condition), columns, "crm.ids"),
     )
 
@@ -1096,3 +1105,37 @@ def test_the_search_finds_what_it_looks_for() -> None:
         refuse()
     assert CANARY in everything_said(caught.value)
     assert CANARY in as_csv(customers(1)).decode()
+
+
+def test_a_refused_row_is_quoted_by_nobody(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """The server refuses an early row, and a later one breaks here: the driver would log the server's words."""
+    world.execute("CREATE TABLE crm.keys (id bigint, name text UNIQUE)")
+    lines = [f"{number},{CANARY}-{number}" for number in range(400_000)]
+    lines[5] = lines[4]
+    lines[-1] = f"not a number,{CANARY}"
+    caplog.set_level("DEBUG")
+    with pytest.raises((FormatError, LoadError)) as caught:
+        world.load(
+            world.lake.encrypt(("id,name\n" + "\n".join(lines) + "\n").encode(), frame_length=1 << 20).data,
+            {"id": {"method": "none", "type": "integer"}, "name": "none"},
+            "crm.keys",
+        )
+    assert CANARY not in everything_said(caught.value) + caplog.text
+    assert world.query("SELECT count(*) FROM crm.keys") == [(0,)]
+
+
+def test_a_source_that_is_refused_was_not_read(world: World, refuses: Refuses) -> None:
+    world.execute("CREATE TABLE crm.ids (id bigint)")
+    opened: list[Any] = []
+    inner = PostgresSource(lambda: world.database.connect(sslmode="require"), "crm.customers")
+
+    class Kept:
+        where, transport_ahead = inner.where, inner.transport_ahead
+
+        def open(self, declared: Any) -> Any:
+            opened.append(inner.open(declared))
+            return opened[0]
+
+    columns = {name: {"method": "drop", "classification": "restricted"} for name in HEADER} | {"id": "none"}
+    refuses(ContractError, ("observed an unverified peer",), lambda: world.load(Kept(), columns, "crm.ids"))
+    assert opened[0].bytes_read == 0

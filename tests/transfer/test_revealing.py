@@ -36,12 +36,13 @@ def reveal(
     with world.database.connect() as connection:
         contract = reveal_contract(connection, "crm.customers", columns, keep)
     return world.load(
-        world.table_source(rows=rows), contract, "crm.case_17", mode="replace",
+        world.table_source(rows=rows, only=[rule.name for rule in contract.rules]), contract, "crm.case_17", mode="replace",
         options=world.options(keyset=None, **options), **settings,
     )  # fmt: skip
 
 
 def test_values_come_back_on_record(people: World) -> None:
+    people.execute("ALTER TABLE crm.customers ADD loaded_at timestamptz DEFAULT now()")  # of no interest
     report = reveal(people, "email", "ssn", "birth_date")
 
     shown = people.query("SELECT id::text, email, ssn, birth_date::text FROM crm.case_17 c ORDER BY c.id")
@@ -57,6 +58,7 @@ def test_values_come_back_on_record(people: World) -> None:
 
 def test_only_some_rows(people: World) -> None:
     assert reveal(people, "ssn", rows="id = 17").rows == 1
+    assert people.query("SELECT DISTINCT condition FROM secure_provider.reveal_log") == [("id = 17",)]
     assert people.query("SELECT id::text, ssn, email FROM crm.case_17") == [
         (*customers(20)[16][:1], customers(20)[16][2], None)
     ]

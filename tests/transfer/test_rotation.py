@@ -13,7 +13,7 @@ import pytest
 
 from airflow_secure_provider.crypto import keyset as keysets
 from airflow_secure_provider.crypto.keyset import Keyset, KeysetDocument
-from airflow_secure_provider.errors import ContractError
+from airflow_secure_provider.errors import ConfigurationError, ContractError
 from airflow_secure_provider.keyrings.local import create_key_file
 from airflow_secure_provider.keyrings.opening import wrapper_for
 from airflow_secure_provider.stores.usage import count_uses
@@ -140,9 +140,24 @@ def test_uses_are_counted(world: World) -> None:
     world.execute("ALTER TABLE crm.people ALTER notes TYPE text USING encode(notes, 'base64')")
     with world.database.connect() as connection:
         assert count_uses(connection, "customers", 2) == {"crm.people.notes": 10}
-    world.execute("DROP TABLE crm.people")
-    with world.database.connect() as connection:
-        assert count_uses(connection, "customers", 1) == {}
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("DROP TABLE crm.people", "is recorded in secure_provider.column_state and not there"),
+        (
+            "ALTER TABLE crm.people RENAME TO persons",
+            "is recorded in secure_provider.column_state and not there",
+        ),
+        ("DROP TABLE secure_provider.column_state", "has no secure_provider.column_state"),
+    ],
+)
+def test_what_can_not_be_counted_is_not_taken_for_unused(world: World, statement: str, says: str) -> None:
+    load(world, "people", world.lake.keyset)
+    world.execute(statement)
+    with world.database.connect() as connection, pytest.raises(ConfigurationError, match=says):
+        count_uses(connection, "customers", 1)
 
 
 def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
