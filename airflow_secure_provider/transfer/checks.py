@@ -184,9 +184,34 @@ def _check_table(steps: Sequence[ColumnStep], columns: Mapping[str, TableColumn]
         problems.append(
             f"column {quoted(unfilled)} needs a value and gets none: give it a default, or load it"
         )
-    problems += unfit
+    problems += unfit + _loosely_bound(rules, columns)
     if problems:
         raise ContractError(f"target {table}: " + "; ".join(problems))
+
+
+_WRITTEN_ALIKE = {
+    "string": ("text", "varchar"),
+    "integer": ("int2", "int4", "int8"),
+    "date": ("date",),
+    "timestamp": ("timestamp",),
+    "time": ("time",),
+    "boolean": ("bool",),
+}
+
+
+def _loosely_bound(rules: Sequence[ColumnRule], columns: Mapping[str, TableColumn]) -> list[str]:
+    """Columns that cells are bound to must come out of the table as they are bound, or nothing reveals the cells."""
+    by_name = {rule.name: rule for rule in rules}
+    problems = []
+    for rule in rules:
+        for name in rule.parameters.get("bind_to", ()):
+            other, column = by_name.get(name), columns.get(name)
+            if other and column and column.base not in _WRITTEN_ALIKE.get(other.logical_type, ()):
+                problems.append(
+                    f"column {rule.name!r} is bound to column {name!r}, a {other.logical_type} in the contract and "
+                    f"{column.type} in the table, which may write it otherwise: make both the same type"
+                )
+    return problems
 
 
 def _unfit(rule: ColumnRule, column: TableColumn) -> str:

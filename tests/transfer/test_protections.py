@@ -144,6 +144,11 @@ def test_unfit_values_in_a_load(world: World, refuses: Refuses) -> None:
         ("bigint", {"method": "fpe"}, "column 'card' is to hold characters: make it text or varchar"),
         ("varchar(20)", {"method": "fpe", "on_unfit": "encrypt"}, "the cells of unfit values too"),
         ("int", "pseudonymize", "column 'card' is to hold pseudonyms: make it bytea or text"),
+        (
+            "text",
+            {"method": "encrypt", "bind_to": "id"},
+            "column 'card' is bound to column 'id', a string in the contract and integer",
+        ),
     ],
 )
 def test_columns_that_can_not_hold_it(

@@ -17,6 +17,7 @@ from .world import COLUMNS, HEADER, World, customers
 LOG = "SELECT event, purpose, source, target, columns, keyset_id, rows, task FROM secure_provider.reveal_log ORDER BY id"
 BOUND = {
     **COLUMNS,
+    "id": {"method": "none", "type": "integer"},
     "birth_date": {"method": "encrypt", "type": "date", "bind_to": "id", "classification": "confidential"},
     "notes": {"method": "redact", "keep_last": 2},
 }
