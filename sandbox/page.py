@@ -35,9 +35,11 @@ def _rows(console: Console, seen: Seen) -> None:
     shown = Table(
         title="Three customers: in the source, in crm, in analytics", title_justify="left", show_lines=False
     )
-    shown.add_column("where")
+    shown.add_column("where", no_wrap=True, min_width=9)
+    whole = {"id": 5, "card": 16, "postcode": 8}  # what tells most must not be cut
     for name in names:
-        shown.add_column(name, overflow="ellipsis", no_wrap=True, max_width=24)
+        least = whole.get(name, 4)
+        shown.add_column(name, overflow="ellipsis", no_wrap=True, min_width=least, max_width=max(least, 14))
     crm = seen.query(f"SELECT {', '.join(names)} FROM crm.customers ORDER BY id LIMIT 3")
     share = {
         row[0]: row

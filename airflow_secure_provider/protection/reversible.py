@@ -114,6 +114,13 @@ class ColumnCipher:
     def _open(self, rows: Ragged, bound: Ragged | None) -> Ragged:
         versions = cells.key_versions(self._kind, rows)
         used = np.unique(versions).tolist()
+        unknown = [version for version in used if version not in self._keyset.versions]
+        if unknown:
+            count = int(np.count_nonzero(np.isin(versions, unknown)))
+            raise DecryptionError(
+                f"{count} of {len(rows)} cells name key version {unknown[0]}, which is not there (it has "
+                f"{', '.join(map(str, self._keyset.versions))}),"
+            )
         if len(used) <= 1:
             return self._open_version(used[0], rows, bound) if used else rows
         # Cells of several key versions, as during a rotation: each version on its own, then back in order.
@@ -166,6 +173,11 @@ def _as_cells(column: Any) -> Ragged:
         return to_ragged(column)
     if kind == pa.string_view():
         column = column.cast(pa.large_string())  # the text functions know no views
+    escaped = pc.sum(pc.starts_with(column, "\\x")).as_py()
+    if escaped:
+        raise FormatError(
+            f"{escaped} of {len(column)} values are bytea as psql prints it (\\x…); select encode(column, 'base64')"
+        )
     if pc.any(pc.match_substring(column, "\n")).as_py():
         column = pc.replace_substring(column, "\n", "")
     return cells.from_text(to_ragged(column))

@@ -1,6 +1,7 @@
 """The tables of schema ``secure_provider``. ``airflow-secure db init`` prints them; a database administrator runs it."""
 
 DDL = """\
+SET client_min_messages = warning;  -- what is there already is no news
 CREATE SCHEMA IF NOT EXISTS secure_provider;
 
 -- One row for each load. It goes in first, in the load's own transaction: a second loader of the same object waits on

@@ -19,8 +19,9 @@ _IN_WORDS = {
     "23505": "a key stands twice, in the source or already in the table (mode='replace' empties it first)",
     "23514": "a row breaks a check of the table",
     "42501": (
-        "the database user lacks a privilege: grant INSERT (and DELETE for mode='replace') on the table, and SELECT, "
-        "INSERT, UPDATE, DELETE on the tables of schema secure_provider, to it or to the role in set_role="
+        "the database user lacks a privilege: grant to it, or to the role in set_role=, SELECT on a table that is read; on "
+        "one that is written INSERT (and for mode='replace' SELECT and DELETE); what airflow-secure db init --grant-to prints; "
+        "and USAGE on the schemas"
     ),
     "42P01": "a table is missing",
     "3F000": "a schema is missing",
@@ -28,6 +29,13 @@ _IN_WORDS = {
     "57014": "the statement was cancelled or ran into statement_timeout",
     "28P01": "user name or password are not accepted; a leased credential may have expired",
     "28000": "the server does not accept this user over this connection; it may require TLS",
+}
+_CAUSES = {
+    "Connection refused": "nothing listens at that host and port",
+    "could not translate host name": "the host's name is not known",
+    "failed to resolve host": "the host's name is not known",
+    "timeout expired": "the server did not answer in time",
+    "No route to host": "there is no way to that host",
 }
 _TRANSIENT = ("08", "40", "53", "57P", "55P03")
 
@@ -74,6 +82,15 @@ def _without_state(error: psycopg.Error, where: str) -> StoreError:
         )
     if "authentication failed" in text:
         return StoreError(f"{where}: {_IN_WORDS['28P01']}")
+    if "root certificate file" in text or "certificate file" in text:
+        return StoreError(
+            f"{where}: a certificate file of the connection can't be read: check sslrootcert, sslcert and sslkey"
+        )
+    for sign, cause in _CAUSES.items():
+        if sign in text:
+            return StoreUnavailable(
+                f"{where}: {cause}: is PostgreSQL running there? check host and port of the connection; nothing was committed"
+            )
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         return StoreUnavailable(
             f"{where}: the connection to PostgreSQL failed or broke ({type(error).__name__}); nothing was committed"

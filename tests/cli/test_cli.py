@@ -147,6 +147,16 @@ def test_reveal_takes_the_line_breaks_of_postgresql(tmp_path: Path, keyset: Path
     assert done.stdout.decode() == f'"notes"\n"{value}"\n'
 
 
+def test_reveal_knows_what_psql_prints_of_bytea(tmp_path: Path, keyset: Path) -> None:
+    contract = tmp_path / "c.yaml"
+    contract.write_text(CONTRACT)
+    cells = b"notes\n\\x0200\n\\x0201\n"
+    done = run("reveal", "-", "--contract", contract, "--keyset", keyset, stdin=cells)
+    assert done.returncode == 1
+    assert b"column 'notes': 2 of 2 values are bytea as psql prints it" in done.stderr
+    assert b"select encode(column, 'base64')" in done.stderr
+
+
 def test_reveal_prints_nothing_if_it_fails(tmp_path: Path, keyset: Path) -> None:
     contract = tmp_path / "c.yaml"
     contract.write_text(CONTRACT)

@@ -368,7 +368,11 @@ def test_plaintext_that_the_server_would_take(
         ({"sslrootcert": "another CA"}, StoreError, "check host name and sslrootcert"),
         ({"host": "db.example", "hostaddr": "127.0.0.1"}, StoreError, "check host name and sslrootcert"),
         ({"user": "postgres", "password": CANARY}, StoreError, "user name or password are not accepted"),
-        ({"port": "closed"}, StoreUnavailable, "the connection to PostgreSQL failed or broke"),
+        (
+            {"port": "closed"},
+            StoreUnavailable,
+            "nothing listens at that host and port: is PostgreSQL running there?",
+        ),
     ],
     ids=["no TLS", "another CA", "another host name", "wrong password", "not there"],
 )
@@ -392,6 +396,17 @@ def test_no_connection(
             return world.database.connect(**settings)
 
     refuses(kind, ("crm.customers", says), lambda: world.load(b"", target={"connect": connect}))
+
+
+def test_a_certificate_file_that_is_not_there(world: World, refuses: Refuses) -> None:
+    """Nothing that a retry would mend."""
+    refuses(
+        StoreError,
+        ("a certificate file of the connection can't be read", "sslrootcert"),
+        lambda: world.load(
+            b"", target={"connect": lambda: world.database.connect(sslrootcert="/nowhere/ca.pem")}
+        ),
+    )
 
 
 # --- columns ---------------------------------------------------------------------------------------------
@@ -722,7 +737,7 @@ def test_no_privilege(
         world.execute(granted.format(role=role))
     refuses(
         StoreError,
-        ("42501", "lacks a privilege", "grant INSERT"),
+        ("42501", "lacks a privilege", "on one that is written INSERT"),
         lambda: world.load(messages["unsigned"].data, target={"connect": connect}),
     )
 
