@@ -29,7 +29,7 @@ class Revealing:
 
 
 def append(connection: Connection, event: str, revealing: Revealing, rows: int | None = None) -> None:
-    """Add a record and commit it.
+    """Add a record. Outside of a transaction it is committed at once; inside, with the rows that it tells of.
 
     :param event: ``begun`` or ``done``.
     :raises SecureProviderError: if it can't be written; then nothing may be revealed.

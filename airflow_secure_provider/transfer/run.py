@@ -68,14 +68,11 @@ def transfer(
             for warning in checked.warnings:
                 log.warning("%s", warning)
             on_ends(checked.source, checked.target)
-            run = _Run(opened, contract, connection, table, target.mode, checked, task, began)
             revealing = _revealing(opened, checked, chosen, task, source.where, table)
-            if revealing is None:
-                return run.run()
-            audit.append(connection, "begun", revealing)
-            report = run.run()
-            audit.append(connection, "done", revealing, report.rows)
-            return report
+            if revealing is not None:
+                audit.append(connection, "begun", revealing)
+            run = _Run(opened, contract, connection, table, target.mode, checked, task, began, revealing)
+            return run.run()
 
 
 def _revealing(
@@ -104,6 +101,7 @@ class _Run:
         checked: Checked,
         task: str | None,
         began: float,
+        revealing: audit.Revealing | None = None,
     ) -> None:
         self._opened = opened
         self._contract = contract
@@ -113,6 +111,7 @@ class _Run:
         self._checked = checked
         self._task = task
         self._began = began
+        self._revealing = revealing
         self._timings = Timings()
         self._where = checked.source.dataset.uri
 
@@ -127,6 +126,8 @@ class _Run:
             )
             if claimed is not None:
                 self._load(writer, claimed)
+            if self._revealing is not None:
+                audit.append(self._connection, "done", self._revealing, writer.rows)
         if claimed is None and self._opened.version is None:
             log.warning(
                 "this task run has appended %s to %s before, and the source has no version to tell whether it has "
