@@ -268,6 +268,31 @@ class TransferReport:
         return plain
 
 
+@dataclass(frozen=True, slots=True)
+class ReprotectionReport:
+    """What a re-protection did: names, counts and key versions; never a value.
+
+    :param tables: as they stand after it, with the columns that are recorded under the keyset.
+    :param rows: values that are under the new key version now, by ``schema.table.column``.
+    :param kept: columns that can't be moved, and why.
+    """
+
+    keyset_id: str
+    version: int
+    tables: tuple[DatasetStatus, ...]
+    rows: Mapping[str, int]
+    kept: Mapping[str, str]
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types, for XCom."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        for there, table in zip(plain["tables"], self.tables, strict=True):
+            there["status"] = str(table.status)
+        return plain
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}

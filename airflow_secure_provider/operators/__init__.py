@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .encrypted_s3_to_postgres import EncryptedS3ToPostgresOperator
     from .mask_columns import MaskColumnsOperator
+    from .reprotect_columns import ReprotectColumnsOperator
     from .reveal_columns import RevealColumnsOperator
 
-__all__ = ["EncryptedS3ToPostgresOperator", "MaskColumnsOperator", "RevealColumnsOperator"]
+__all__ = [
+    "EncryptedS3ToPostgresOperator",
+    "MaskColumnsOperator",
+    "ReprotectColumnsOperator",
+    "RevealColumnsOperator",
+]
 
 _WHERE = {
     "EncryptedS3ToPostgresOperator": "encrypted_s3_to_postgres",
     "MaskColumnsOperator": "mask_columns",
+    "ReprotectColumnsOperator": "reprotect_columns",
     "RevealColumnsOperator": "reveal_columns",
 }
 

@@ -23,11 +23,17 @@ class Clients(Protocol):
         """A new psycopg 3 connection."""
 
 
-class TransferTask(Protocol):
-    """An author's settings, rendered."""
+class Task(Protocol):
+    """What every task of ours says of itself."""
 
     task_id: str
     dag: Any
+    aws_conn_id: str | None
+
+
+class TransferTask(Task, Protocol):
+    """An author's settings, rendered."""
+
     outlets: list[Any]
     source: str
     table: str
@@ -37,7 +43,6 @@ class TransferTask(Protocol):
     reveal_with: str | None
     reveal_aws_conn_id: str | None
     purpose: str | None
-    aws_conn_id: str | None
     postgres_conn_id: str
     set_role: str | None
     mode: str

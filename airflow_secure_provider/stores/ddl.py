@@ -58,6 +58,30 @@ CREATE TABLE IF NOT EXISTS secure_provider.reveal_log (
     key_id      text NOT NULL,
     rows        bigint
 );
+
+-- Deterministic values that were moved to another key version, or are being moved.
+CREATE TABLE IF NOT EXISTS secure_provider.reprotection (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    keyset_id    text NOT NULL,
+    protection   text NOT NULL,
+    domain       text NOT NULL,
+    scope        text,
+    parameters   jsonb NOT NULL,
+    from_version integer NOT NULL,
+    to_version   integer NOT NULL,
+    task         text,
+    began_at     timestamptz NOT NULL DEFAULT now(),
+    done_at      timestamptz,
+    rows         bigint
+);
+
+-- The new value of each old one, both ciphertext, until the move is done.
+CREATE TABLE IF NOT EXISTS secure_provider.reprotection_value (
+    job      bigint NOT NULL REFERENCES secure_provider.reprotection (id),
+    old_hash bytea NOT NULL,  -- SHA-256
+    new      bytea NOT NULL,
+    PRIMARY KEY (job, old_hash)
+);
 """
 
 
@@ -69,4 +93,6 @@ def grants(role: str) -> str:
         f"GRANT SELECT, INSERT, UPDATE ON secure_provider.load_manifest TO {name};\n"
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON secure_provider.column_state TO {name};\n"
         f"GRANT INSERT ON secure_provider.reveal_log TO {name};\n"
+        f"GRANT SELECT, INSERT, UPDATE ON secure_provider.reprotection TO {name};\n"
+        f"GRANT SELECT, INSERT, DELETE ON secure_provider.reprotection_value TO {name};\n"
     )

@@ -77,6 +77,8 @@ def prepare(connection: Any) -> Connection:
     with postgres_failures("PostgreSQL"):
         connection.rollback()
         connection.autocommit = True  # from here on `with connection.transaction()` is a real BEGIN … COMMIT
+        # What others commit while we wait for a lock must be seen after it, whatever the role's own default is.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return connection
 
 
@@ -85,6 +87,11 @@ def act_as(connection: Connection, role: str | None) -> None:
     if role:
         with postgres_failures(f"SET ROLE {role}"):
             connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+
+
+def plain_forms(connection: Connection) -> None:
+    """Dates, times and floats as they are, in one form, whatever the role's own settings are."""
+    connection.execute("SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET extra_float_digits = 1")
 
 
 def freeze(connection: Connection) -> None:
@@ -252,10 +259,7 @@ class CopyReader:
 
     def _stream(self) -> Iterator[bytes]:
         with postgres_failures(str(self._table)):
-            # Whatever the role's own settings are: dates, times and floats as they are, in one form.
-            self._connection.execute(
-                "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET extra_float_digits = 1"
-            )
+            plain_forms(self._connection)
             with self._connection.cursor() as cursor, cursor.copy(self._statement) as copy:
                 for piece in copy:
                     yield bytes(piece)

@@ -8,9 +8,9 @@ from ..crypto import cells
 from ..errors import ConfigurationError
 from ..model import Protection
 from . import postgres
-from .manifest import keyed_columns
 from .postgres import Connection, TableName
 from .postgres_errors import postgres_failures
+from .states import keyed_columns
 
 
 def count_uses(connection: Connection, keyset_id: str, version: int) -> dict[str, int]:

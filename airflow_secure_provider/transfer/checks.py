@@ -14,9 +14,10 @@ from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, ContractError
 from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, Protection, algorithm
 from ..protection.plan import ColumnStep, plain_parameters, plan
-from ..stores import manifest, postgres
+from ..stores import postgres
 from ..stores.postgres import Connection, TableColumn, TableName
 from ..stores.postgres_types import arrow_type
+from ..stores.states import Domain, read_domain_versions
 from .sources import OpenSource
 
 MODES = ("append", "replace")
@@ -104,15 +105,10 @@ def check(
     check_classes(contract.rules, opened.states, opened.status.dataset.uri)
     check_source(contract.rules, opened.status, opened.states)
     rules = contract.match(opened.columns, opened.status.dataset.uri, extra_columns=options.extra_columns)
-    keyset = options.keyset
-    steps = plan(
-        rules,
-        keyset,
-        opened.states,
-        options.reveal_with,
-        _versions(rules, keyset, connection, table, target.mode),
-    )
+    versions = _versions(rules, options.keyset, connection, table, target.mode)
+    steps = plan(rules, options.keyset, opened.states, options.reveal_with, versions)
     _check_purpose(steps, options.purpose)
+    _check_passing(steps, connection, table, target.mode)
     columns = {column.name: column for column in postgres.describe(connection, table)}
     _check_table(steps, columns, table)
     schema = pa.schema([(step.rule.name, arrow_type(columns[step.rule.name], str(table))) for step in steps])
@@ -147,7 +143,7 @@ def _check_purpose(steps: Sequence[ColumnStep], purpose: str | None) -> None:
 
 def _versions(
     rules: Sequence[ColumnRule], keyset: Keyset | None, connection: Connection, table: TableName, mode: str
-) -> Mapping[manifest.Domain, int]:
+) -> Mapping[Domain, int]:
     """Deterministic values keep the key version of their domain, or they would not join."""
     wanted = {
         (rule.protection, rule.domain) for rule in rules if rule.protection.deterministic and rule.domain
@@ -155,7 +151,24 @@ def _versions(
     if keyset is None or not wanted:
         return {}
     besides = table if mode == "replace" else None
-    return manifest.read_domain_versions(connection, keyset.id, wanted, besides=besides)
+    return read_domain_versions(connection, keyset.id, wanted, besides=besides)
+
+
+def _check_passing(steps: Sequence[ColumnStep], connection: Connection, table: TableName, mode: str) -> None:
+    """Tokens that pass as they are must be under the version that their domain has where they go."""
+    besides = table if mode == "replace" else None
+    for step in steps:
+        keyset_id, version = step.key
+        domain = step.rule.protection, step.rule.domain or ""
+        if not step.passes or not step.rule.protection.deterministic or keyset_id is None:
+            continue
+        there = read_domain_versions(connection, keyset_id, [domain], besides=besides).get(domain)
+        if there not in (None, version):
+            raise ContractError(
+                f"column {step.rule.name!r} of the source stands under key version {version} of keyset {keyset_id!r}, and its "
+                f"domain {step.rule.domain!r} under {there} in the target's database, so they would not join: move both to "
+                "one version with ReprotectColumnsOperator"
+            )
 
 
 def _check_table(steps: Sequence[ColumnStep], columns: Mapping[str, TableColumn], table: TableName) -> None:

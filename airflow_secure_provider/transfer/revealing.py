@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from ..contract.contract import Contract, quoted, reference
 from ..errors import ConfigurationError, ContractError
 from ..model import ColumnRule, ColumnStatus, Protection
-from ..stores import manifest, postgres
+from ..stores import postgres
 from ..stores.postgres import Connection, TableName
+from ..stores.states import read_states
 
-_LOGICAL = {
+LOGICAL = {
     "int2": "integer",
     "int4": "integer",
     "int8": "integer",
@@ -32,7 +33,7 @@ def reveal_contract(
     """
     table = TableName.parse(source)
     columns = {column.name: column for column in postgres.describe(connection, table)}
-    states = manifest.read_states(connection, table)
+    states = read_states(connection, table)
     if not reveal:
         raise ConfigurationError("reveal= names no column")
     _refuse(table, columns, states, reveal, keep)
@@ -46,7 +47,7 @@ def reveal_contract(
             name,
             state.classification,
             state.protection if name in keep else Protection.NONE if name in reveal else Protection.DROP,
-            _LOGICAL.get(column.base, "string") if state.protection is Protection.NONE else "string",
+            LOGICAL.get(column.base, "string") if state.protection is Protection.NONE else "string",
             domain=state.domain if name in keep else None,
             scope=state.scope if name in keep else None,
             parameters=state.parameters if name in keep else {},

@@ -19,7 +19,7 @@ from ..model import ColumnEdge, DatasetStatus, Protection, TransferReport, algor
 from ..protection.conversion import convert
 from ..protection.plan import ColumnStep, fit
 from ..protection.reversible import as_bytes
-from ..stores import audit, manifest, postgres
+from ..stores import audit, manifest, postgres, states
 from ..stores.postgres import Connection, CopyWriter, TableName
 from ..stores.postgres_errors import postgres_failures
 from ..stores.postgres_types import is_text
@@ -121,6 +121,8 @@ class _Run:
         key = self._load_key()
         writer = CopyWriter(self._connection, self._table, self._checked.schema)
         with postgres_failures(str(self._table)), self._connection.transaction():
+            besides = self._table if self._mode == "replace" else None
+            states.hold_domains(self._connection, self._checked.target.columns, besides=besides)
             claimed = manifest.claim(
                 self._connection, key, self._mode, self._task, versioned=self._opened.version is not None
             )
@@ -145,8 +147,8 @@ class _Run:
         replaced = self._mode == "replace"
         if replaced:
             postgres.delete_all(self._connection, self._table)
-        states = self._checked.target.columns
-        manifest.record_states(self._connection, self._table, states, self._contract.ref, replaced=replaced)
+        columns = self._checked.target.columns
+        states.record_states(self._connection, self._table, columns, self._contract.ref, replaced=replaced)
         with ahead(self._produce) as batches, writer.open() as write:
             logged = time.perf_counter()
             for batch in batches:

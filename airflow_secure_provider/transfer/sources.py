@@ -11,10 +11,11 @@ from ..model import AtRest, ColumnStatus, DatasetStatus, Evidence, InTransit
 from ..objects.opening import open_object
 from ..objects.source import Counted, PlainStream
 from ..protection.reversible import from_base64
-from ..stores import manifest, postgres, s3
+from ..stores import postgres, s3
 from ..stores.csv import CsvReader
 from ..stores.postgres import TableName
 from ..stores.postgres_errors import postgres_failures
+from ..stores.states import read_states
 
 
 class OpenSource(Protocol):
@@ -182,7 +183,7 @@ class PostgresSource:
             columns = postgres.describe(connection, table)
             if self.only is not None:
                 columns = [column for column in columns if column.name in self.only]
-            states = manifest.read_states(connection, table)
+            states = read_states(connection, table)
             status = DatasetStatus(
                 dataset,
                 declared.get(dataset.namespace, AtRest()),

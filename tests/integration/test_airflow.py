@@ -8,6 +8,9 @@ import time
 
 import pytest
 
+from airflow_secure_provider.crypto.keyset import KeysetDocument, rotate
+from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
+
 from .conftest import CANARY, ROWS, Stage
 
 pytestmark = pytest.mark.airflow
@@ -151,6 +154,39 @@ def test_reveal_is_on_record_and_in_no_log(stage: Stage) -> None:
     (event,) = [each for each in stage.events("case_reveal") if each["eventType"] == "COMPLETE"]
     fields = event["outputs"][0]["facets"]["secureProvider_encryption"]["columns"]
     assert {field["name"]: field["protection"] for field in fields} == {"id": "none", "email": "none"}
+
+
+def test_a_domain_moves_to_a_rotated_keyset(stage: Stage) -> None:
+    stage.run("case_good")
+    stage.run("case_mask")
+    before = stage.query("SELECT email FROM crm.people ORDER BY id")
+    s3, kms = (stage.world.aws.client(name) for name in ("s3", "kms"))
+    text = s3.get_object(Bucket="keys-vault", Key="customers.keyset.json")["Body"].read()
+    longer = rotate(KeysetDocument.from_json(text, "it"), AwsKmsKeyring(stage.world.kms_key, kms))
+    s3.put_object(Bucket="keys-vault", Key="rotated.keyset.json", Body=longer.to_json().encode())
+    run_id = stage.run("case_reprotect")
+    assert stage.airflow.task_states("case_reprotect", run_id) == {"reprotect": "success"}
+    assert stage.query("SELECT email FROM crm.people ORDER BY id") != before
+    same = stage.query("SELECT count(*) FROM crm.people p JOIN crm.people_masked m USING (id, email)")
+    assert same == [(3,)]
+    (event,) = [each for each in stage.events("case_reprotect") if each["eventType"] == "COMPLETE"]
+    moved = {
+        (table["name"], column["name"]): column["keyVersion"]
+        for table in event["outputs"]
+        for column in table["facets"]["secureProvider_encryption"]["columns"]
+        if "keyVersion" in column
+    }
+    assert moved == {
+        ("crm.crm.people", "email"): 2,
+        ("crm.crm.people", "notes"): 2,
+        ("crm.crm.people_masked", "email"): 2,
+    }
+    # As it was, for the tests after this one.
+    with stage.world.postgres.connect(dbname="crm", autocommit=True) as connection:
+        connection.execute("TRUNCATE crm.people, crm.people_masked")
+        connection.execute(
+            "DELETE FROM secure_provider.column_state; DELETE FROM secure_provider.load_manifest"
+        )
 
 
 def test_a_stock_operator_leases_too_and_its_lineage_says_so(stage: Stage) -> None:

@@ -16,7 +16,8 @@ from airflow_secure_provider.keyrings.local import create_key_file
 from airflow_secure_provider.keyrings.opening import local_key_path
 from airflow_secure_provider.model import Evidence
 from airflow_secure_provider.operators import EncryptedS3ToPostgresOperator, MaskColumnsOperator
-from airflow_secure_provider.operators._execution import Execution, declared_at_rest
+from airflow_secure_provider.operators._clients import declared_at_rest
+from airflow_secure_provider.operators._execution import Execution
 from airflow_secure_provider.operators._failures import as_airflow_failures
 
 DECLARED = "AIRFLOW__SECURE_PROVIDER__DECLARED_AT_REST"

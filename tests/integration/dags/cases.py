@@ -10,6 +10,7 @@ from airflow.sdk import DAG, Asset
 from airflow_secure_provider.operators import (
     EncryptedS3ToPostgresOperator,
     MaskColumnsOperator,
+    ReprotectColumnsOperator,
     RevealColumnsOperator,
 )
 
@@ -72,6 +73,14 @@ with DAG("case_reveal", schedule=None):
         purpose="ticket 4711",
         reveal_with="s3://keys-vault/customers.keyset.json",
         reveal_aws_conn_id="aws_default",
+        postgres_conn_id="crm",
+        set_role="crm_owner",
+    )
+
+with DAG("case_reprotect", schedule=None):
+    ReprotectColumnsOperator(
+        task_id="reprotect",
+        keyset="s3://keys-vault/rotated.keyset.json?id=customers&min_version=2",
         postgres_conn_id="crm",
         set_role="crm_owner",
     )

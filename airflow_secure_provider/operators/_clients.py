@@ -1,0 +1,115 @@
+"""Connections out of the official hooks, and documents and settings that every operator reads."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.configuration import conf
+
+from ..crypto.keyset import Keyset
+from ..errors import ConfigurationError, StoreError
+from ..keyrings.opening import open_keyset
+from ..model import SCHEMES, AtRest, Evidence
+from ..stores.s3 import read_small
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from ._settings import Task
+
+log = logging.getLogger(__name__)
+
+
+class HookClients:
+    """What an operator's run takes from Airflow."""
+
+    def __init__(self, operator: Task) -> None:
+        self._task = operator
+        self._connection: Any = None
+
+    def s3_client(self) -> Any:
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        return S3Hook(aws_conn_id=self._task.aws_conn_id).get_conn()
+
+    def kms_client(self, key_arn: str, conn_id: str | None = None) -> Any:
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+        parts = key_arn.split(":")
+        region = parts[3] if len(parts) > 3 else None
+        hook = AwsBaseHook(
+            aws_conn_id=conn_id or self._task.aws_conn_id, client_type="kms", region_name=region
+        )
+        return hook.get_conn()
+
+    def connect(self, conn_id: str) -> Any:
+        from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+        return PostgresHook(postgres_conn_id=conn_id).get_conn()
+
+    def remember(self, connection: Any) -> None:
+        """The connection to be closed by :meth:`kill`."""
+        self._connection = connection
+
+    def kill(self) -> None:
+        """PostgreSQL rolls back when the connection goes; the statement that runs is cancelled first."""
+        connection = self._connection
+        if connection is None or connection.closed:
+            return
+        try:
+            connection.cancel_safe(timeout=2.0)
+        except Exception as error:  # noqa: BLE001 (whatever it is: closing, which follows, is what counts)
+            log.warning(
+                "the statement could not be cancelled (%s); the connection is closed", type(error).__name__
+            )
+        finally:
+            connection.close()
+
+    def open_keyset_at(self, uri: str | None, conn_id: str | None = None) -> Keyset | None:
+        if not uri:
+            return None
+        folder = Path(self._task.dag.folder)
+        return open_keyset(uri, self.read_document, lambda arn: self.kms_client(arn, conn_id), folder)
+
+    def read_document(self, location: str) -> bytes:
+        """A contract or keyset: ``s3://``, absolute, or relative to the DAG file's folder."""
+        if location.startswith("s3://"):
+            return read_small(self.s3_client(), location)
+        path = Path(self._task.dag.folder) / location
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"{location!r} can't be read at {path}: {error.strerror}") from None
+
+
+def declared_at_rest() -> dict[str, AtRest]:
+    """``[secure_provider] declared_at_rest``, checked.
+
+    :raises ConfigurationError: if it is not what its description says.
+    """
+    text = conf.get("secure_provider", "declared_at_rest", fallback="") or "{}"
+    where = "[secure_provider] declared_at_rest"
+    try:
+        entries = {name: dict(entry) for name, entry in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError):
+        raise ConfigurationError(f"{where} is not a JSON object of objects") from None
+    known = {"scheme", "algorithm", "key_provider", "key_id"}
+    for name, entry in entries.items():
+        unknown = sorted(set(entry) - known)
+        if unknown or entry.get("scheme") not in SCHEMES:
+            problem = (
+                f"unknown key {unknown[0]!r}" if unknown else f"scheme must be one of {', '.join(SCHEMES)}"
+            )
+            raise ConfigurationError(f"{where}, {name!r}: {problem}; it takes {', '.join(sorted(known))}")
+    return {
+        name: AtRest(evidence=Evidence.DECLARED, note="declared in [secure_provider]", **entry)
+        for name, entry in entries.items()
+    }
+
+
+def task_run(context: Context) -> str:
+    instance = context["ti"]
+    return f"{instance.dag_id}/{instance.task_id}/{instance.run_id}/{instance.map_index}"
