@@ -13,9 +13,7 @@ from .errors import ConfigurationError, ContractError
 from .model import ColumnRule, ColumnStatus, Protection
 from .protection.conversion import LOGICAL, convert
 from .protection.plan import ColumnStep, fit, plan
-from .stores.files import FileFormat, open_reader, open_writer
-
-_JSON_TYPES = {"integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
+from .stores.files import FileFormat, Writable, Writer, json_types, open_reader, open_writer
 
 
 def protect_file(
@@ -37,10 +35,10 @@ def protect_file(
     :return: the number of rows.
     :raises SecureProviderError: what was written until then is incomplete.
     """
-    reader = open_reader(source, where, read_as, _json_types(contract.rules))
+    reader = open_reader(source, where, read_as, json_types(contract.rules))
     rules = contract.match(reader.columns, where, extra_columns=extra_columns)
     steps = plan(rules, keyset, versions=_fixed(rules, key_version))
-    return _through(reader.batches(), steps, out, write_as, where, _stored)
+    return _through(reader.batches(), steps, out, write_as, where, stored)
 
 
 def reveal_file(
@@ -96,42 +94,67 @@ def _through(
     finish: Callable[..., Any],
 ) -> int:
     """Nothing is written before the first batch is there."""
-    rows, writer = 0, None
-    schema: Any = None
+    made = RecordFile(out, kind, [step.rule.name for step in steps])
     try:
         for batch in _never_none(batches, steps):
-            made = []
-            for step in steps:
-                column = step.apply(batch, first_record=rows + 1, where=where)
-                made.append(finish(column, step, kind, first_record=rows + 1, where=where))
-            if writer is not None:  # a later batch may need larger offsets, or fewer
-                made = [column.cast(field.type) for column, field in zip(made, schema, strict=True)]
-            done = pa.RecordBatch.from_arrays(made, names=[step.rule.name for step in steps])
-            if writer is None:
-                schema = done.schema
-                writer = open_writer(out, kind, schema)
-            writer.write(done)
-            rows += batch.num_rows
+            first = made.rows + 1
+            columns = [step.apply(batch, first_record=first, where=where) for step in steps]
+            made.write(
+                [
+                    finish(column, step, kind, first_record=first, where=where)
+                    for column, step in zip(columns, steps, strict=True)
+                ]
+            )
     finally:
-        if writer is not None:
-            writer.close()
-    return rows
+        made.close()
+    return made.rows
+
+
+class RecordFile:
+    """Records into a file of a format, whose types are those of the first batch."""
+
+    def __init__(self, out: Writable, kind: FileFormat, names: Sequence[str]) -> None:
+        self._out = out
+        self._kind = kind
+        self._names = list(names)
+        self._schema: Any = None
+        self._writer: Writer | None = None
+        self.rows = 0
+
+    def write(self, columns: Sequence[Any]) -> None:
+        if self._schema is not None:  # a later batch may need larger offsets, or fewer
+            columns = [column.cast(field.type) for column, field in zip(columns, self._schema, strict=True)]
+        batch = pa.RecordBatch.from_arrays(list(columns), names=self._names)
+        if self._writer is None:
+            self._schema = batch.schema
+            self._writer = open_writer(self._out, self._kind, self._schema)
+        self._writer.write(batch)
+        self.rows += batch.num_rows
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 def _never_none(batches: Iterable[Any], steps: Sequence[ColumnStep]) -> Iterator[Any]:
-    """A file without rows has a batch without rows, so that its header is written."""
+    """A source without rows has a batch without rows, so that a file's header is written."""
     empty = True
     for batch in batches:
         empty = False
         yield batch
     if empty:
-        names = {name for step in steps for name in (step.rule.name, *step.rule.beside)}
+        names = {
+            name
+            for step in steps
+            for name in (step.rule.name, *step.rule.beside, *(each.name for each in step.source_beside))
+        }
         yield pa.RecordBatch.from_pylist(
             [], schema=pa.schema([(name, pa.string()) for name in sorted(names)])
         )
 
 
-def _stored(column: Any, step: ColumnStep, kind: FileFormat, *, first_record: int, where: str) -> Any:
+def stored(column: Any, step: ColumnStep, kind: FileFormat, *, first_record: int, where: str) -> Any:
+    """A protected column as a file of this format holds it."""
     if step.rule.protection is Protection.NONE:
         return _typed(column, step.rule, kind, first_record, where)
     return fit(column, text_target=not kind.holds_bytes)
@@ -153,14 +176,10 @@ def _typed(column: Any, rule: ColumnRule, kind: FileFormat, first_record: int, w
     return convert(column, wanted, name=rule.name, what=what, first_record=first_record, where=where)
 
 
-def _json_types(rules: Sequence[ColumnRule]) -> Mapping[str, Any]:
-    return {rule.name: _JSON_TYPES.get(rule.logical_type, pa.string()) for rule in rules}
-
-
 def _protected_json_types(rules: Sequence[ColumnRule]) -> Mapping[str, Any]:
     return {
         name: kind
-        for name, kind in _json_types(rules).items()
+        for name, kind in json_types(rules).items()
         if next(rule for rule in rules if rule.name == name).protection is Protection.NONE
     }
 

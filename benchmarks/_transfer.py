@@ -17,7 +17,7 @@ from airflow_secure_provider.crypto import keyset
 from airflow_secure_provider.crypto.keyset import KeysetDocument
 from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
 from airflow_secure_provider.model import AtRest, Evidence
-from airflow_secure_provider.transfer import Options, S3Source, Target, transfer
+from airflow_secure_provider.transfer import Options, S3Source, TableTarget, transfer
 
 COLUMNS = {
     "id": "none",
@@ -46,7 +46,7 @@ def main(settings_file: str) -> None:
     report = transfer(
         S3Source(s3, lambda arn: kms, "s3://lake/customers.csv", {"dataset": "crm.customers"}),
         from_columns(COLUMNS, "crm.customers"),
-        Target(lambda: psycopg.connect(settings["conninfo"]), "crm.customers"),
+        TableTarget(lambda: psycopg.connect(settings["conninfo"]), "crm.customers"),
         Options(
             keyset=keyset.unwrap(document, AwsKmsKeyring(document.key_id, kms)),
             declared_at_rest={settings["namespace"]: AtRest("volume", evidence=Evidence.DECLARED)},

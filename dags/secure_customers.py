@@ -39,7 +39,7 @@ with DAG("secure_customers", schedule=None, tags=["secure"], doc_md=__doc__):
     share = MaskColumnsOperator(
         task_id="share",
         source="crm.customers",
-        table="analytics.customers",
+        target="analytics.customers",
         contract="contracts/analytics.odcs.yaml",
         reveal_with=KEYSET,
         outlets=[Asset("analytics.customers")],

@@ -22,6 +22,7 @@ from openlineage.client.facet_v2 import (
 )
 
 from ..model import ColumnEdge, ColumnStatus, ContractRef, DatasetStatus, Protection, TransferReport
+from ..stores.files import FileFormat
 
 ENCRYPTION = "secureProvider_encryption"
 CREDENTIALS = "secureProvider_credentials"
@@ -110,7 +111,9 @@ def _facets(status: DatasetStatus, contract: ContractRef | None) -> dict[str, An
             datasetVersion=status.dataset.version
         )
     if status.dataset.namespace.startswith("s3://"):
-        facets["storage"] = storage_dataset.StorageDatasetFacet(storageLayer="s3", fileFormat="csv")
+        facets["storage"] = storage_dataset.StorageDatasetFacet(
+            storageLayer="s3", fileFormat=str(FileFormat.of_key(status.dataset.name))
+        )
     return facets
 
 

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from ..contract.contract import Contract
-    from ..transfer import Source
+    from ..transfer import Source, Target
     from ._execution import Execution
     from ._settings import Clients
 
 
 class SecureTransferOperator(BaseOperator):
-    """The shared half of a transfer into a PostgreSQL table; not for DAGs."""
+    """The shared half of a transfer; not for DAGs."""
 
     reports_credentials = True  # see lineage.listener
     ui_color = "#d9ead3"
@@ -31,7 +31,6 @@ class SecureTransferOperator(BaseOperator):
         self,
         *,
         source: str,
-        table: str,
         contract: str | None = None,
         columns: Mapping[str, Any] | None = None,
         keyset: str | None = None,
@@ -45,7 +44,6 @@ class SecureTransferOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.source = source
-        self.table = table
         self.contract = contract
         self.columns = columns
         self.keyset = keyset
@@ -85,3 +83,20 @@ class SecureTransferOperator(BaseOperator):
     def make_source(self, clients: Clients) -> Source:
         """Where the rows come from; each operator has its own."""
         raise TypeError(f"{type(self).__name__} reads nothing; use one of the operators")
+
+    @property
+    def target_name(self) -> str:
+        """The table, or the object's URI."""
+        raise TypeError(f"{type(self).__name__} writes nothing; use one of the operators")
+
+    def make_target(self, clients: Clients) -> Target:
+        """Where the rows go: the PostgreSQL table, if the operator says nothing else."""
+        from ..transfer import TableTarget
+
+        return TableTarget(
+            connect=lambda: clients.connect(self.postgres_conn_id),
+            table=self.target_name,
+            mode=self.mode,
+            set_role=self.set_role,
+            allow_insecure_transport=self.allow_insecure_transport,
+        )

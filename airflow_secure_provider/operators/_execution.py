@@ -10,7 +10,7 @@ from ..contract.contract import Contract, from_columns
 from ..contract.odcs import from_odcs
 from ..errors import ConfigurationError
 from ..model import DatasetStatus, TransferReport
-from ..transfer import Options, Target, transfer
+from ..transfer import Options, transfer
 from ._clients import HookClients, declared_at_rest, task_run
 from ._failures import as_airflow_failures
 
@@ -40,7 +40,7 @@ class Execution(HookClients):
             self.report = transfer(
                 self._operator.make_source(self),
                 self.contract,
-                self._target(),
+                self._operator.make_target(self),
                 self._options(),
                 task=task_run(context),
                 on_ends=self._remember_ends,
@@ -50,16 +50,6 @@ class Execution(HookClients):
         return self.report.as_dict()
 
     # --- inside ---------------------------------------------------------------------------------------------
-
-    def _target(self) -> Target:
-        operator = self._operator
-        return Target(
-            connect=lambda: self.connect(operator.postgres_conn_id),
-            table=operator.table,
-            mode=operator.mode,
-            set_role=operator.set_role,
-            allow_insecure_transport=operator.allow_insecure_transport,
-        )
 
     def _options(self) -> Options:
         operator = self._operator
@@ -77,9 +67,9 @@ class Execution(HookClients):
         if made is not None:
             return made
         if operator.columns is not None and operator.contract is None:
-            return from_columns(operator.columns, operator.table)
+            return from_columns(operator.columns, operator.target_name)
         if operator.contract is not None and operator.columns is None:
-            return from_odcs(self.read_document(operator.contract), operator.contract, operator.table)
+            return from_odcs(self.read_document(operator.contract), operator.contract, operator.target_name)
         raise ConfigurationError(f"task {operator.task_id!r}: give either contract= or columns=")
 
     def _remember_ends(self, source: DatasetStatus, target: DatasetStatus) -> None:

@@ -11,7 +11,7 @@ from ..errors import ConfigurationError
 from ..lineage.credentials import credential_facets
 from ..lineage.facets import output_dataset
 from ..model import DatasetStatus
-from ..transfer import Options, Target, reprotect
+from ..transfer import Options, TableTarget, reprotect
 from ._clients import HookClients, declared_at_rest, task_run
 from ._failures import as_airflow_failures
 
@@ -37,7 +37,7 @@ class ReprotectionRun(HookClients):
             if isinstance(operator.domains, str):
                 raise ConfigurationError(f"task {operator.task_id!r}: domains= is a list of names")
             report = reprotect(
-                Target(
+                TableTarget(
                     connect=lambda: self.connect(operator.postgres_conn_id),
                     table="",
                     set_role=operator.set_role,

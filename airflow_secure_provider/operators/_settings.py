@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ..contract.contract import Contract
-    from ..transfer import Source
+    from ..transfer import Source, Target
 
 
 class Clients(Protocol):
@@ -36,7 +36,6 @@ class TransferTask(Task, Protocol):
 
     outlets: list[Any]
     source: str
-    table: str
     contract: str | None
     columns: Mapping[str, Any] | None
     keyset: str | None
@@ -52,5 +51,12 @@ class TransferTask(Task, Protocol):
     def make_contract(self, clients: Clients) -> Contract | None:
         """What happens to the columns, where no contract says it."""
 
+    @property
+    def target_name(self) -> str:
+        """The table, or the object's URI."""
+
     def make_source(self, clients: Clients) -> Source:
         """Where the rows come from."""
+
+    def make_target(self, clients: Clients) -> Target:
+        """Where the rows go."""

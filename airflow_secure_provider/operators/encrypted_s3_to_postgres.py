@@ -53,13 +53,19 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
     def __init__(
         self,
         *,
+        table: str,
         encryption_context: Mapping[str, str] | None = None,
         kms_key_arns: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.table = table
         self.encryption_context = encryption_context
         self.kms_key_arns = kms_key_arns
+
+    @property
+    def target_name(self) -> str:
+        return self.table
 
     def make_source(self, clients: Clients) -> Source:
         from ..transfer import S3Source

@@ -1,31 +1,42 @@
-"""PostgreSQL table → protect or reveal and generalise columns → PostgreSQL table."""
+"""PostgreSQL table or S3 object → protect, reveal and generalise columns → PostgreSQL table or S3 object."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ._from_table import FromTableOperator
 
+if TYPE_CHECKING:
+    from ..transfer import Source, Target
+    from ._settings import Clients
+
 
 class MaskColumnsOperator(FromTableOperator):
-    """Make a table from another one with fewer, coarser or protected columns, in one transaction.
+    """Make a dataset from another one with fewer, coarser or protected columns: all of it, or nothing.
+
+    Source and target are each a PostgreSQL table, or an S3 object of CSV, JSON Lines or Parquet (by its ending).
 
     A column that the source is known to hold protected just as the rule wants passes through unchanged, so tokens go on
     joining. Redacting, generalising or re-protecting ciphertext needs ``reveal_with``.
 
-    :param source: the table to read, ``schema.table``. (templated)
-    :param table: the target, ``schema.table``. (templated)
-    :param where: an SQL condition: only rows for which it holds are read. It stands in Airflow's rendered fields, so put no
-        personal data into it. (templated)
-    :param source_conn_id: where the source is; ``postgres_conn_id`` if not given. (templated)
+    :param source: ``schema.table``, or ``s3://bucket/key``. (templated)
+    :param target: the same. (templated)
+    :param where: an SQL condition: only rows of the table for which it holds are read. It stands in Airflow's rendered
+        fields, so put no personal data into it. (templated)
+    :param source_conn_id: where the source table is; ``postgres_conn_id`` if not given. (templated)
     :param reveal_with: the keyset that opens the source's ciphertext where a rule needs the value. (templated)
+    :param encryption_context: pairs that the source object's encryption context must hold. (templated)
+    :param kms_key_arns: the KMS keys that may have encrypted the source object. (templated)
+    :param target_kms_key: ARN of the KMS key that the target object is encrypted under; without it the bucket's default
+        encryption does. (templated)
+    :param target_encryption: ``client-side`` (AWS Encryption SDK) or ``SSE-KMS``, where there is a key.
     :param contract: see :class:`EncryptedS3ToPostgresOperator`, as for all other parameters.
     """
 
     template_fields: Sequence[str] = (
         "source",
-        "table",
+        "target",
         "keyset",
         "reveal_with",
         "aws_conn_id",
@@ -33,8 +44,67 @@ class MaskColumnsOperator(FromTableOperator):
         "source_conn_id",
         "set_role",
         "where",
+        "encryption_context",
+        "kms_key_arns",
+        "target_kms_key",
     )
 
-    def __init__(self, *, reveal_with: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        target: str,
+        reveal_with: str | None = None,
+        encryption_context: Mapping[str, str] | None = None,
+        kms_key_arns: Sequence[str] | None = None,
+        target_kms_key: str | None = None,
+        target_encryption: str = "client-side",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.target = target
         self.reveal_with = reveal_with
+        self.encryption_context = encryption_context
+        self.kms_key_arns = kms_key_arns
+        self.target_kms_key = target_kms_key
+        self.target_encryption = target_encryption
+
+    @property
+    def target_name(self) -> str:
+        return self.target
+
+    def make_source(self, clients: Clients) -> Source:
+        if not _is_object(self.source):
+            return super().make_source(clients)
+        from ..errors import ConfigurationError
+        from ..transfer import S3Source
+
+        if self.where is not None:
+            raise ConfigurationError(
+                f"task {self.task_id!r}: where= is a condition for tables, and the source is an object"
+            )
+        return S3Source(
+            clients.s3_client(),
+            clients.kms_client,
+            self.source,
+            context=self.encryption_context or {},
+            key_arns=self.kms_key_arns,
+        )
+
+    def make_target(self, clients: Clients) -> Target:
+        if not _is_object(self.target):
+            return super().make_target(clients)
+        from ..transfer import ObjectTarget
+
+        return ObjectTarget(
+            clients.s3_client(),
+            clients.kms_client,
+            self.target,
+            kms_key=self.target_kms_key,
+            encryption=self.target_encryption,
+            mode=self.mode,
+            allow_insecure_transport=self.allow_insecure_transport,
+        )
+
+
+def _is_object(name: str) -> bool:
+    return name.startswith("s3://")

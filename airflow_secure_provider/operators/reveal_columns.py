@@ -46,6 +46,7 @@ class RevealColumnsOperator(FromTableOperator):
     def __init__(
         self,
         *,
+        table: str,
         reveal: Sequence[str],
         purpose: str,
         reveal_with: str,
@@ -54,11 +55,16 @@ class RevealColumnsOperator(FromTableOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.table = table
         self.reveal = reveal
         self.keep = keep
         self.purpose = purpose
         self.reveal_with = reveal_with
         self.reveal_aws_conn_id = reveal_aws_conn_id
+
+    @property
+    def target_name(self) -> str:
+        return self.table
 
     def make_contract(self, clients: Clients) -> Contract:
         from contextlib import closing

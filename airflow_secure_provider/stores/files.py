@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
-from typing import IO, Any, Protocol
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import ConfigurationError, FormatError
+from ..model import ColumnRule
 from .csv import CsvReader
 
 BATCH_ROWS = 25_000  # inside the 16–32 thousand rows at which column protection is fastest
@@ -38,6 +39,11 @@ class FileFormat(StrEnum):
             )
         return _ENDINGS[ending]
 
+    @classmethod
+    def of_key(cls, key: str) -> FileFormat:
+        """Of an object, by its key's ending; CSV for an unknown one."""
+        return _ENDINGS.get(PurePosixPath(key).suffix.lower(), cls.CSV)
+
     @property
     def holds_bytes(self) -> bool:
         """Whether cells are bytes there; else they are base64 text."""
@@ -52,6 +58,14 @@ _ENDINGS = {
 }
 
 
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Writable(Protocol):
+    def write(self, data: bytes, /) -> int: ...
+
+
 class Reader(Protocol):
     columns: list[str]
 
@@ -64,8 +78,18 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-def open_reader(source: IO[bytes], where: str, kind: FileFormat, types: Mapping[str, Any]) -> Reader:
-    """:param types: of the columns that are known, for JSON Lines: the Arrow type that each is read as."""
+_JSON_TYPES = {"integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
+
+
+def json_types(rules: Sequence[ColumnRule]) -> dict[str, Any]:
+    """As what JSON Lines of these columns are read before anything is done to them."""
+    return {rule.name: _JSON_TYPES.get(rule.logical_type, pa.string()) for rule in rules}
+
+
+def open_reader(source: Readable, where: str, kind: FileFormat, types: Mapping[str, Any]) -> Reader:
+    """
+    :param source: for Parquet it must be seekable.
+    :param types: of the columns that are known, for JSON Lines: the Arrow type that each is read as."""
     if kind is FileFormat.CSV:
         return CsvReader(source, where)
     if kind is FileFormat.JSONL:
@@ -73,7 +97,7 @@ def open_reader(source: IO[bytes], where: str, kind: FileFormat, types: Mapping[
     return _Parquet(source, where)
 
 
-def open_writer(out: IO[bytes], kind: FileFormat, schema: Any) -> Writer:
+def open_writer(out: Writable, kind: FileFormat, schema: Any) -> Writer:
     if kind is FileFormat.CSV:
         return _CsvWriter(out, schema)
     if kind is FileFormat.JSONL:
@@ -84,23 +108,21 @@ def open_writer(out: IO[bytes], kind: FileFormat, schema: Any) -> Writer:
 class _JsonLines:
     """One object a line. The columns are those that its first block names; more of them later are refused."""
 
-    def __init__(self, source: IO[bytes], where: str, types: Mapping[str, Any]) -> None:
+    def __init__(self, source: Readable, where: str, types: Mapping[str, Any]) -> None:
         self._source = source
         self._where = where
-        self._types = types
         self._done = 0
         self._ahead = b""
         self._first = self._next_lines()
-        self.columns: list[str] = (
-            self._parse(self._first, {}).column_names if self._first.strip() else list(types)
-        )
+        seen = self._parse(self._first, {}).schema if self._first.strip() else pa.schema(list(types.items()))
+        self.columns: list[str] = seen.names
+        self._known = {field.name: types.get(field.name) or _plain_type(field.type) for field in seen}
 
     def batches(self) -> Iterator[Any]:
-        known = {name: self._types.get(name, pa.string()) for name in self.columns}
         lines = self._first
         while lines:
             if lines.strip():
-                table = self._parse(lines, known)
+                table = self._parse(lines, self._known)
                 for batch in table.select(self.columns).combine_chunks().to_batches(max_chunksize=BATCH_ROWS):
                     self._done += batch.num_rows
                     yield batch
@@ -153,8 +175,14 @@ class _JsonLines:
         return f"behind record {self._done:,}: a value is not of the type that the contract says, or types are mixed"
 
 
+def _plain_type(inferred: Any) -> Any:
+    """Numbers and truth values as they are, and all else as text: pyarrow takes what looks like a date for one."""
+    plain = pa.types.is_integer(inferred) or pa.types.is_floating(inferred) or pa.types.is_boolean(inferred)
+    return inferred if plain else pa.string()
+
+
 class _Parquet:
-    def __init__(self, source: IO[bytes], where: str) -> None:
+    def __init__(self, source: Readable, where: str) -> None:
         from pyarrow import parquet
 
         try:
@@ -172,7 +200,7 @@ class _Parquet:
 class _CsvWriter:
     """Null is empty, "" is quoted."""
 
-    def __init__(self, out: IO[bytes], schema: Any) -> None:
+    def __init__(self, out: Writable, schema: Any) -> None:
         from pyarrow import csv
 
         self._schema = schema
@@ -188,7 +216,7 @@ class _CsvWriter:
 class _JsonLinesWriter:
     """Dates and times as ISO 8601 text."""
 
-    def __init__(self, out: IO[bytes]) -> None:
+    def __init__(self, out: Writable) -> None:
         self._out = out
 
     def write(self, batch: Any) -> None:
@@ -206,7 +234,7 @@ class _JsonLinesWriter:
 
 
 class _ParquetWriter:
-    def __init__(self, out: IO[bytes], schema: Any) -> None:
+    def __init__(self, out: Writable, schema: Any) -> None:
         from pyarrow import parquet
 
         self._writer = parquet.ParquetWriter(out, schema)

@@ -74,12 +74,16 @@ def describe(client: Any, location: S3Location, declared: Mapping[str, AtRest] |
         itself shows no encryption, as where a compatible store lies on an encrypted volume, and stays a declaration.
     :raises StoreError: if the object is missing or access denied.
     """
-    head = _call(lambda: client.head_object(Bucket=location.bucket, Key=location.key), location, "HeadObject")
+    head = call(lambda: client.head_object(Bucket=location.bucket, Key=location.key), location, "HeadObject")
     version_id = head.get("VersionId")
     version_id = None if version_id in (None, "null") else version_id
     etag = head["ETag"]
-    at_rest = _observed(client, location, head)
+    at_rest = observed(head)
     if not at_rest.encrypted:
+        if at_rest.scheme == "none":
+            default = _bucket_default(client, location)
+            note = f"HeadObject shows no encryption; bucket default: {default}"
+            at_rest = replace(at_rest, note=note)
         at_rest = _declared(at_rest, (declared or {}).get(f"s3://{location.bucket}"))
     return S3Object(
         location=location,
@@ -92,6 +96,24 @@ def describe(client: Any, location: S3Location, declared: Mapping[str, AtRest] |
     )
 
 
+def metadata(client: Any, location: S3Location) -> dict[str, str] | None:
+    """The user metadata of an object; ``None`` if it is not there, or may not be looked at."""
+    from botocore.exceptions import ClientError
+
+    def head() -> Any:
+        try:
+            return client.head_object(Bucket=location.bucket, Key=location.key)
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (403, 404):
+                return None
+            raise
+
+    answer = call(head, location, "HeadObject")
+    if answer is None:
+        return None
+    return {key.lower(): value for key, value in answer.get("Metadata", {}).items()}
+
+
 def open_body(client: Any, described: S3Object) -> tuple[Any, InTransit]:
     """Start reading exactly the object that was described; and how the connection is protected.
 
@@ -99,12 +121,13 @@ def open_body(client: Any, described: S3Object) -> tuple[Any, InTransit]:
     """
     where = described.location
     pin = {"VersionId": described._version_id} if described._version_id else {}
-    answer = _call(
+    answer = call(
         lambda: client.get_object(Bucket=where.bucket, Key=where.key, IfMatch=described.etag, **pin),
         where,
         "GetObject",
     )
-    return _Body(answer["Body"], where), _transport(answer["Body"])
+    connection = getattr(getattr(answer["Body"], "_raw_stream", None), "connection", None)
+    return _Body(answer["Body"], where), transport_of(connection)
 
 
 def read_small(client: Any, uri: str, limit_bytes: int = 1024 * 1024) -> bytes:
@@ -112,7 +135,7 @@ def read_small(client: Any, uri: str, limit_bytes: int = 1024 * 1024) -> bytes:
     location = S3Location.parse(uri)
     if str(client.meta.endpoint_url).startswith("http://"):
         raise ConfigurationError(f"{uri} would be read over plaintext http; use an https endpoint")
-    answer = _call(lambda: client.get_object(Bucket=location.bucket, Key=location.key), location, "GetObject")
+    answer = call(lambda: client.get_object(Bucket=location.bucket, Key=location.key), location, "GetObject")
     body = _Body(answer["Body"], location)
     try:
         content = body.read(limit_bytes + 1)
@@ -151,7 +174,8 @@ class _Body:
         self._body.close()
 
 
-def _observed(client: Any, location: S3Location, head: dict[str, Any]) -> AtRest:
+def observed(head: Mapping[str, Any]) -> AtRest:
+    """How an object is encrypted, by the store's answer to a request for it."""
     if head.get("SSECustomerAlgorithm"):
         return AtRest(
             "SSE-C",
@@ -166,10 +190,7 @@ def _observed(client: Any, location: S3Location, head: dict[str, Any]) -> AtRest
         return AtRest(scheme, algorithm, provider, head.get("SSEKMSKeyId"), Evidence.OBSERVED)
     if named:
         return AtRest(note=f"ServerSideEncryption {named!r} is not known to this version")
-    default = _bucket_default(client, location)
-    return AtRest(
-        "none", evidence=Evidence.OBSERVED, note=f"HeadObject shows no encryption; bucket default: {default}"
-    )
+    return AtRest("none", evidence=Evidence.OBSERVED, note="S3 shows no encryption")
 
 
 def _declared(observed: AtRest, declared: AtRest | None) -> AtRest:
@@ -195,9 +216,8 @@ def _bucket_default(client: Any, location: S3Location) -> str:
         return f"not readable ({type(error).__name__})"
 
 
-def _transport(body: Any) -> InTransit:
-    """TLS version, cipher and peer verification of the very socket that the body is read from."""
-    connection = getattr(getattr(body, "_raw_stream", None), "connection", None)
+def transport_of(connection: Any) -> InTransit:
+    """TLS version, cipher and peer verification of the very socket of a urllib3 connection."""
     socket = getattr(connection, "sock", None)
     if socket is None:
         return InTransit()
@@ -216,7 +236,8 @@ def _transport(body: Any) -> InTransit:
     )
 
 
-def _call(call: Callable[[], Any], location: S3Location, action: str) -> Any:
+def call(call: Callable[[], Any], location: S3Location, action: str) -> Any:
+    """Ask S3. :raises StoreError: or StoreUnavailable, with what to do."""
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,

@@ -1,11 +1,26 @@
-"""Source → decrypt → parse → check → protect → binary COPY → authenticate → COMMIT → report.
+"""Source → decrypt → parse → check → protect → binary COPY (or an encrypted object) → authenticate → COMMIT → report.
 
 Plaintext is never written to disk, and nothing is committed before the whole source has authenticated.
 """
 
-from .checks import Options, Target
+from .checks import Options
+from .from_object import S3Source
+from .from_table import PostgresSource
 from .reprotection import reprotect
 from .run import transfer
-from .sources import PostgresSource, S3Source, Source
+from .sources import Source
+from .targets import Target
+from .to_object import ObjectTarget
+from .to_table import TableTarget
 
-__all__ = ["Options", "PostgresSource", "S3Source", "Source", "Target", "reprotect", "transfer"]
+__all__ = [
+    "ObjectTarget",
+    "Options",
+    "PostgresSource",
+    "S3Source",
+    "Source",
+    "TableTarget",
+    "Target",
+    "reprotect",
+    "transfer",
+]

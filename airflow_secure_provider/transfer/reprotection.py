@@ -37,8 +37,9 @@ from ..stores.postgres import Connection, TableName
 from ..stores.postgres_errors import postgres_failures
 from ..stores.reprotection import HeldColumn
 from ..stores.states import lock_domain, lock_states, read_states
-from .checks import Options, Target, look_at
+from .checks import Options
 from .revealing import LOGICAL
+from .to_table import TableTarget, look_at
 
 log = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 5.0
@@ -56,7 +57,7 @@ class _Work:
 
 
 def reprotect(
-    target: Target,
+    target: TableTarget,
     options: Options,
     domains: Collection[str] | None = None,
     *,
@@ -92,7 +93,7 @@ class _Run:
     def __init__(
         self,
         connection: Connection,
-        target: Target,
+        target: TableTarget,
         options: Options,
         keyset: Keyset,
         domains: Collection[str] | None,

@@ -29,7 +29,8 @@ def load(**changes: Any) -> EncryptedS3ToPostgresOperator:
 
 @pytest.mark.parametrize("operator", [EncryptedS3ToPostgresOperator, MaskColumnsOperator])
 def test_every_template_field_is_set(operator: type) -> None:
-    task = operator(task_id="t", source="s3://b/k", table="t", columns={"a": "none"})
+    target = {"target" if operator is MaskColumnsOperator else "table": "t"}
+    task = operator(task_id="t", source="s3://b/k", columns={"a": "none"}, **target)
     assert [name for name in operator.template_fields if not hasattr(task, name)] == []  # type: ignore[attr-defined]
 
 
@@ -40,7 +41,7 @@ def test_the_contract_is_never_rendered() -> None:
 
 def test_default_args_reach_both_operators() -> None:
     with DAG("d", default_args={"postgres_conn_id": "crm", "set_role": "owner"}):
-        tasks = load(columns={}), MaskColumnsOperator(task_id="m", source="a", table="b", columns={})
+        tasks = load(columns={}), MaskColumnsOperator(task_id="m", source="a", target="b", columns={})
     assert {(task.postgres_conn_id, task.set_role) for task in tasks} == {("crm", "owner")}
 
 

@@ -20,7 +20,7 @@ from airflow_secure_provider.crypto import keyset
 from airflow_secure_provider.crypto.keyset import KeysetDocument
 from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
 from airflow_secure_provider.model import AtRest, Evidence
-from airflow_secure_provider.transfer import Options, S3Source, Target, transfer
+from airflow_secure_provider.transfer import Options, S3Source, TableTarget, transfer
 
 from .world import COLUMNS, CONTEXT, Watched, World
 
@@ -83,7 +83,7 @@ def main() -> None:
     report = transfer(
         Watched(S3Source(settings.client("s3"), lambda arn: kms, settings.uri, CONTEXT), on_batch=hold),
         from_columns(COLUMNS, "crm.customers"),
-        Target(lambda: psycopg.connect(settings.conninfo), "crm.customers", settings.mode),
+        TableTarget(lambda: psycopg.connect(settings.conninfo), "crm.customers", settings.mode),
         Options(
             keyset=opened,
             declared_at_rest={settings.namespace: AtRest("volume", evidence=Evidence.DECLARED)},

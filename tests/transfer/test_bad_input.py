@@ -1147,8 +1147,8 @@ def test_a_source_that_is_refused_was_not_read(world: World, refuses: Refuses) -
     class Kept:
         where, transport_ahead = inner.where, inner.transport_ahead
 
-        def open(self, declared: Any) -> Any:
-            opened.append(inner.open(declared))
+        def open(self, declared: Any, rules: Any = ()) -> Any:
+            opened.append(inner.open(declared, rules))
             return opened[0]
 
     columns = {name: {"method": "drop", "classification": "restricted"} for name in HEADER} | {"id": "none"}

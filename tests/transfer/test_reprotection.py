@@ -27,7 +27,7 @@ from airflow_secure_provider.protection.plan import reversible
 from airflow_secure_provider.stores import reprotection as sql
 from airflow_secure_provider.stores.states import lock_domain
 from airflow_secure_provider.stores.usage import count_uses
-from airflow_secure_provider.transfer import Target, reprotect
+from airflow_secure_provider.transfer import TableTarget, reprotect
 
 from .test_rotation import HEADER, load, rotated, rows, versions
 from .world import World, as_csv, in_background, wait_until
@@ -37,7 +37,7 @@ MOVED = {"email": 2, "card": 2, "notes": 2}
 
 
 def move(world: World, keys: Keyset, *domains: str, **settings: Any) -> ReprotectionReport:
-    target = Target(world.database.connect, "", allow_insecure_transport=False)
+    target = TableTarget(world.database.connect, "", allow_insecure_transport=False)
     return reprotect(target, world.options(keyset=keys), domains or None, **settings)
 
 
@@ -443,13 +443,13 @@ def test_what_can_not_be_done_is_refused(
     }[keys]
     before = world.state("crm.people", "crm.orders")
     with pytest.raises(kind, match=says):
-        reprotect(Target(world.database.connect, ""), world.options(keyset=given), domains or None)
+        reprotect(TableTarget(world.database.connect, ""), world.options(keyset=given), domains or None)
     assert world.state("crm.people", "crm.orders") == before
 
 
 def test_classes_hold_for_it_as_for_a_load(world: World, new: Keyset) -> None:
     with pytest.raises(ContractError, match="must be encrypted at rest"):
-        reprotect(Target(world.database.connect, ""), world.options(keyset=new, declared_at_rest={}))
+        reprotect(TableTarget(world.database.connect, ""), world.options(keyset=new, declared_at_rest={}))
 
 
 def test_tokens_of_another_version_do_not_pass_into_a_moved_domain(world: World, new: Keyset) -> None:

@@ -7,7 +7,7 @@ import io
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
 from airflow_secure_provider.model import AtRest, ColumnRule, Evidence, InTransit, Protection, TransferReport
 from airflow_secure_provider.protection.reversible import ColumnCipher
 from airflow_secure_provider.stores.ddl import DDL
-from airflow_secure_provider.transfer import Options, PostgresSource, S3Source, Source, Target, transfer
+from airflow_secure_provider.transfer import Options, PostgresSource, S3Source, Source, TableTarget, transfer
 from sandbox.aws import Aws
 from sandbox.postgres import Database, Postgres
 
@@ -226,7 +226,9 @@ class World:
         if isinstance(source, str):
             source = self.source(source)
         contract = columns if isinstance(columns, Contract) else from_columns(columns, "crm.customers")
-        where = Target(**{"connect": self.database.connect, "table": table, "mode": mode, **(target or {})})
+        where = TableTarget(
+            **{"connect": self.database.connect, "table": table, "mode": mode, **(target or {})}
+        )
         return transfer(source, contract, where, options or self.options(), task=task, **hooks)
 
     def load_rows(self, rows: Iterable[Row], **settings: Any) -> TransferReport:
@@ -293,8 +295,8 @@ class Watched:
     def transport_ahead(self) -> InTransit:
         return self.inner.transport_ahead
 
-    def open(self, declared: Mapping[str, AtRest]) -> Any:
-        return _OpenWatched(self, self.inner.open(declared))
+    def open(self, declared: Mapping[str, AtRest], rules: Sequence[ColumnRule] = ()) -> Any:
+        return _OpenWatched(self, self.inner.open(declared, rules))
 
 
 class _OpenWatched:

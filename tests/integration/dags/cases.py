@@ -56,7 +56,7 @@ with DAG("case_mask", schedule=None):
     MaskColumnsOperator(
         task_id="mask",
         source="crm.people",
-        table="crm.people_masked",
+        target="crm.people_masked",
         columns={"id": "none", "email": COLUMNS["email"], "notes": "drop"},
         postgres_conn_id="crm",
         set_role="crm_owner",

@@ -1,0 +1,114 @@
+"""Rows out of an S3 object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, Evidence, InTransit, Protection
+from ..objects.opening import open_object
+from ..objects.source import Counted, PlainStream
+from ..objects.spool import EncryptedSpool
+from ..stores import s3
+from ..stores.files import FileFormat, Reader, json_types, open_reader
+from ..stores.object_state import read_state
+from .sources import OpenSource
+
+
+@dataclass(frozen=True, slots=True)
+class S3Source:
+    """An object of records, encrypted by its writer (AWS Encryption SDK) or by S3.
+
+    :param client: a boto3 S3 client.
+    :param kms_client: gives a boto3 KMS client for a key ARN.
+    :param context: pairs that the message's encryption context must hold.
+    :param key_arns: accepted wrapping keys; ``None`` for any that KMS lets the caller use.
+    :param kind: CSV, JSON Lines or Parquet; by the key's ending if ``None``, and CSV for an unknown one.
+    """
+
+    client: Any = field(repr=False)
+    kms_client: Callable[[str], Any] = field(repr=False)
+    uri: str
+    context: Mapping[str, str] = field(default_factory=dict)
+    key_arns: Collection[str] | None = None
+    kind: FileFormat | None = None
+
+    @property
+    def where(self) -> str:
+        return self.uri
+
+    @property
+    def transport_ahead(self) -> InTransit:
+        plaintext = str(self.client.meta.endpoint_url).startswith("http://")
+        return InTransit(protocol="none", evidence=Evidence.OBSERVED) if plaintext else InTransit()
+
+    def open(self, declared: Mapping[str, AtRest], rules: Sequence[ColumnRule] = ()) -> OpenSource:
+        described = s3.describe(self.client, s3.S3Location.parse(self.uri), declared)
+        raw, in_transit = s3.open_body(self.client, described)
+        try:
+            body = Counted(raw, described.size, described.location.uri)
+            stream = open_object(
+                body,
+                described.metadata,
+                described.at_rest,
+                kms_client=self.kms_client,
+                context=self.context,
+                key_arns=self.key_arns,
+            )
+            status = DatasetStatus(described.dataset, stream.at_rest, in_transit)
+            kind = self.kind or FileFormat.of_key(described.location.key)
+            states = read_state(described.metadata, described.location.uri)
+            return _OpenObject(raw, body, stream, status, described.version, kind, states, json_types(rules))
+        except BaseException:
+            raw.close()
+            raise
+
+
+@dataclass(frozen=True)
+class _OpenObject:
+    raw: Any
+    body: Counted
+    stream: PlainStream
+    status: DatasetStatus
+    version: str | None
+    kind: FileFormat
+    states: Mapping[str, ColumnStatus]
+    types: Mapping[str, Any]
+    selection: str | None = None
+
+    @cached_property
+    def spool(self) -> EncryptedSpool | None:
+        """Parquet is read from its end, so the whole object comes first, and has authenticated before it is parsed."""
+        if self.kind is not FileFormat.PARQUET:
+            return None
+        spool = EncryptedSpool.of(self.stream)
+        self.stream.finish()
+        return spool
+
+    @cached_property
+    def reader(self) -> Reader:
+        protected = {name for name, state in self.states.items() if state.protection is not Protection.NONE}
+        types = {name: kind for name, kind in self.types.items() if name not in protected}
+        return open_reader(self.spool or self.stream, self.body.where, self.kind, types)
+
+    @property
+    def columns(self) -> list[str]:
+        return self.reader.columns
+
+    @property
+    def bytes_read(self) -> int:
+        return self.body.position
+
+    def batches(self) -> Iterator[Any]:
+        return self.reader.batches()
+
+    def finish(self) -> None:
+        if self.spool is None:
+            self.stream.finish()
+
+    def close(self) -> None:
+        self.raw.close()
+        if "spool" in self.__dict__ and self.spool is not None:
+            self.spool.close()

@@ -1,0 +1,103 @@
+"""Rows out of a PostgreSQL table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, InTransit
+from ..protection.reversible import from_base64
+from ..stores import postgres
+from ..stores.csv import CsvReader
+from ..stores.postgres import TableName
+from ..stores.postgres_errors import postgres_failures
+from ..stores.states import read_states
+from .sources import OpenSource
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresSource:
+    """A PostgreSQL table.
+
+    :param connect: gives a new psycopg 3 connection.
+    :param rows: an SQL condition for the rows to be read; all if ``None``.
+    :param only: the columns to be read; all if ``None``.
+    """
+
+    connect: Callable[[], Any] = field(repr=False)
+    table: str
+    set_role: str | None = None
+    rows: str | None = field(default=None, repr=False)
+    only: Collection[str] | None = None
+
+    @property
+    def where(self) -> str:
+        return self.table
+
+    @property
+    def transport_ahead(self) -> InTransit:
+        return InTransit()  # the live connection is judged before the first row is asked for
+
+    def open(self, declared: Mapping[str, AtRest], rules: Sequence[ColumnRule] = ()) -> OpenSource:
+        table = TableName.parse(self.table)
+        with postgres_failures(str(table)):
+            raw = self.connect()
+        try:
+            connection = postgres.prepare(raw)
+            in_transit = postgres.observe(connection)
+            postgres.act_as(connection, self.set_role)
+            postgres.freeze(connection)
+            dataset = postgres.dataset(connection, table)
+            columns = postgres.describe(connection, table)
+            if self.only is not None:
+                columns = [column for column in columns if column.name in self.only]
+            states = read_states(connection, table)
+            status = DatasetStatus(
+                dataset,
+                declared.get(dataset.namespace, AtRest()),
+                in_transit,
+                tuple(states[column.name] for column in columns if column.name in states),
+            )
+            copy = postgres.CopyReader(connection, table, columns, self.rows)
+            binary = frozenset(column.name for column in columns if column.base == "bytea")
+            names = [column.name for column in columns]
+            return _OpenTable(connection, copy, str(table), status, states, names, binary, self.rows)
+        except BaseException:
+            raw.close()
+            raise
+
+
+@dataclass(frozen=True)
+class _OpenTable:
+    connection: Any
+    copy: postgres.CopyReader
+    name: str
+    status: DatasetStatus
+    states: Mapping[str, ColumnStatus]
+    columns: list[str]
+    binary: frozenset[str]
+    selection: str | None
+    version: str | None = None
+
+    @cached_property
+    def reader(self) -> CsvReader:
+        return CsvReader(self.copy, self.name)
+
+    @property
+    def bytes_read(self) -> int:
+        return self.copy.bytes_read
+
+    def batches(self) -> Iterator[Any]:
+        for batch in self.reader.batches():
+            for index, name in enumerate(batch.schema.names):
+                if name in self.binary:
+                    batch = batch.set_column(index, name, from_base64(batch.column(index)))
+            yield batch
+
+    def finish(self) -> None:
+        """COPY ends with the statement's own success, which the driver has checked."""
+
+    def close(self) -> None:
+        self.connection.close()

@@ -1,0 +1,62 @@
+"""The rows of a source, protected, as its target holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from ..errors import FormatError
+from ..protection.plan import ColumnStep
+from .pipeline import Timings
+from .sources import OpenSource
+from .targets import OpenTarget
+
+
+class ProtectedRows:
+    """
+    :param where: the source, for messages.
+    """
+
+    def __init__(
+        self,
+        opened: OpenSource,
+        steps: Sequence[ColumnStep],
+        target: OpenTarget,
+        where: str,
+        timings: Timings,
+    ) -> None:
+        self._opened = opened
+        self._steps = steps
+        self._target = target
+        self._where = where
+        self._timings = timings
+
+    def produce(self) -> Iterator[list[Any]]:
+        """The columns of each batch. It ends only after the source has proved to be whole."""
+        record = 1
+        batches = self._opened.batches()
+        while True:
+            with self._timings.measure("read, decrypt and parse"):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            with self._timings.measure("protect and convert"):
+                made = [self._protect(step, batch, record) for step in self._steps]
+            record += batch.num_rows
+            yield made
+        with self._timings.measure("authenticate the end"):
+            self._opened.finish()
+
+    def _protect(self, step: ColumnStep, batch: Any, first_record: int) -> Any:
+        try:
+            made = step.apply(batch, first_record=first_record, where=self._where)
+            return self._target.fit(step, made, first_record=first_record, where=self._where)
+        except pa.ArrowException:  # it may quote a value
+            pass
+        name = step.rule.name
+        raise FormatError(
+            f"{self._where}: column {name!r}, behind record {first_record - 1:,}: a value does not fit "
+            f"{step.rule.protection} of a {step.rule.logical_type}; check the type in the contract and the source"
+        )

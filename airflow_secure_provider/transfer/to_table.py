@@ -1,0 +1,222 @@
+"""Rows into a PostgreSQL table, in one transaction with the record of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from ..contract.contract import quoted
+from ..errors import ConfigurationError, ContractError
+from ..model import AtRest, ColumnRule, DatasetStatus, Protection
+from ..protection.conversion import convert
+from ..protection.plan import ColumnStep, fit
+from ..protection.reversible import as_bytes
+from ..stores import audit, manifest, postgres, states
+from ..stores.audit import Revealing
+from ..stores.postgres import Connection, CopyWriter, TableColumn, TableName
+from ..stores.postgres_errors import postgres_failures
+from ..stores.postgres_types import arrow_type, is_text
+from ..stores.states import Domain, read_domain_versions
+from .pipeline import ahead
+from .targets import Load, OpenTarget, Stored
+
+log = logging.getLogger(__name__)
+MODES = ("append", "replace")
+_PROGRESS_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class TableTarget:
+    """A PostgreSQL table.
+
+    :param connect: gives a new psycopg 3 connection.
+    :param mode: ``append``, or ``replace`` what the table holds.
+    :param set_role: the stable owner's role to act as; a leased user owns nothing itself.
+    :param allow_insecure_transport: load although the connection is weaker than the class demands; the report shows it.
+    """
+
+    connect: Callable[[], Any] = field(repr=False)
+    table: str
+    mode: str = "append"
+    set_role: str | None = None
+    allow_insecure_transport: bool = False
+
+    @property
+    def where(self) -> str:
+        return self.table
+
+    def check_words(self) -> None:
+        if self.mode not in MODES:
+            raise ConfigurationError(f"mode {self.mode!r}, expected one of {', '.join(MODES)}")
+        TableName.parse(self.table)
+
+    @contextmanager
+    def open(
+        self, declared: Mapping[str, AtRest], on_connection: Callable[[Connection], None]
+    ) -> Iterator[OpenTarget]:
+        table = TableName.parse(self.table)
+        with postgres_failures(str(table)):
+            raw = self.connect()
+        with closing(raw):
+            connection = postgres.prepare(raw)
+            on_connection(connection)
+            status = look_at(connection, table, declared)
+            postgres.act_as(connection, self.set_role)
+            yield _OpenTable(connection, table, self.mode, status)
+
+
+def look_at(connection: Connection, table: TableName, declared: Mapping[str, AtRest]) -> DatasetStatus:
+    """The target before anything is known of its columns. Before the connection takes on another role."""
+    dataset = postgres.dataset(connection, table)
+    return DatasetStatus(dataset, declared.get(dataset.namespace, AtRest()), postgres.observe(connection))
+
+
+class _OpenTable:
+    def __init__(self, connection: Connection, table: TableName, mode: str, status: DatasetStatus) -> None:
+        self.status = status
+        self.name = str(table)
+        self._connection = connection
+        self._table = table
+        self._mode = mode
+        self._columns: Mapping[str, TableColumn] = {}
+        self._schema: Any = None
+
+    @property
+    def _besides(self) -> TableName | None:
+        """What is about to be replaced does not count."""
+        return self._table if self._mode == "replace" else None
+
+    def domain_versions(self, keyset_id: str, wanted: Collection[Domain]) -> Mapping[Domain, int]:
+        return read_domain_versions(self._connection, keyset_id, wanted, besides=self._besides)
+
+    def take(self, steps: Sequence[ColumnStep]) -> Mapping[str, str]:
+        columns = {column.name: column for column in postgres.describe(self._connection, self._table)}
+        _check_table([step.rule for step in steps], columns, self._table)
+        self._columns = columns
+        names = [step.rule.name for step in steps]
+        self._schema = pa.schema([(name, arrow_type(columns[name], self.name)) for name in names])
+        return {name: columns[name].type for name in names}
+
+    def fit(self, step: ColumnStep, column: Any, *, first_record: int, where: str) -> Any:
+        name = step.rule.name
+        there = self._columns[name]
+        if step.passes and there.base == "bytea" and step.rule.protection.in_cells:
+            column = as_bytes(column)
+        column = fit(column, text_target=is_text(there))
+        what = f"a value of {there.type}"
+        wanted = self._schema.field(name).type
+        return convert(column, wanted, name=name, what=what, first_record=first_record, where=where)
+
+    def announce(self, revealing: Revealing) -> None:
+        audit.append(self._connection, "begun", revealing)
+
+    def store(self, load: Load) -> Stored:
+        writer = CopyWriter(self._connection, self._table, self._schema)
+        with postgres_failures(self.name), self._connection.transaction():
+            states.hold_domains(self._connection, load.columns, besides=self._besides)
+            claimed = manifest.claim(
+                self._connection, load.key, self._mode, load.task, versioned=load.versioned
+            )
+            if claimed is not None:
+                self._copy(writer, load)
+                manifest.complete(self._connection, claimed, writer.rows)
+            if load.revealing is not None:
+                audit.append(self._connection, "done", load.revealing, writer.rows)
+        if claimed is None and not load.versioned:
+            log.warning(
+                "this task run has appended %s to %s before, and the source has no version to tell whether it has "
+                "changed since: nothing was loaded; mode='replace' reads it again in every run",
+                load.key.source,
+                self.name,
+            )
+        return Stored(writer.rows, claimed is None)
+
+    def _copy(self, writer: CopyWriter, load: Load) -> None:
+        replaced = self._mode == "replace"
+        if replaced:
+            postgres.delete_all(self._connection, self._table)
+        states.record_states(
+            self._connection, self._table, load.columns, load.contract.ref, replaced=replaced
+        )
+        with ahead(load.produce) as batches, writer.open() as write:
+            logged = time.perf_counter()
+            for columns in batches:
+                with load.timings.measure("encode and send"):
+                    write(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+                if time.perf_counter() - logged >= _PROGRESS_SECONDS:
+                    logged = time.perf_counter()
+                    log.info("%s", load.progress(writer.rows))
+
+
+def _check_table(rules: Sequence[ColumnRule], columns: Mapping[str, TableColumn], table: TableName) -> None:
+    names = [rule.name for rule in rules]
+    missing = [name for name in names if name not in columns]
+    generated = [name for name in names if name in columns and columns[name].generated]
+    unfilled = [
+        column.name
+        for column in columns.values()
+        if column.required and not (column.has_default or column.generated or column.name in names)
+    ]
+    unfit = [
+        f"column {rule.name!r} is to hold {problem}"
+        for rule in rules
+        if rule.name in columns and (problem := _unfit(rule, columns[rule.name]))
+    ]
+    problems = []
+    if missing:
+        problems.append(
+            f"it has no column {quoted(missing)}: add it to the table, or drop it in the contract"
+        )
+    if generated:
+        problems.append(f"column {quoted(generated)} is generated by the table: drop it in the contract")
+    if unfilled:
+        problems.append(
+            f"column {quoted(unfilled)} needs a value and gets none: give it a default, or load it"
+        )
+    problems += unfit + _loosely_bound(rules, columns)
+    if problems:
+        raise ContractError(f"target {table}: " + "; ".join(problems))
+
+
+_WRITTEN_ALIKE = {
+    "string": ("text", "varchar"),
+    "integer": ("int2", "int4", "int8"),
+    "date": ("date",),
+    "timestamp": ("timestamp",),
+    "time": ("time",),
+    "boolean": ("bool",),
+}
+
+
+def _loosely_bound(rules: Sequence[ColumnRule], columns: Mapping[str, TableColumn]) -> list[str]:
+    """Columns that cells are bound to must come out of the table as they are bound, or nothing reveals the cells."""
+    by_name = {rule.name: rule for rule in rules}
+    problems = []
+    for rule in rules:
+        for name in rule.parameters.get("bind_to", ()):
+            other, column = by_name.get(name), columns.get(name)
+            if other and column and column.base not in _WRITTEN_ALIKE.get(other.logical_type, ()):
+                problems.append(
+                    f"column {rule.name!r} is bound to column {name!r}, a {other.logical_type} in the contract and "
+                    f"{column.type} in the table, which may write it otherwise: make both the same type"
+                )
+    return problems
+
+
+def _unfit(rule: ColumnRule, column: TableColumn) -> str:
+    """What a column is to hold, and the fix, if its type can't."""
+    if rule.protection is Protection.FPE:
+        if rule.parameters["on_unfit"] == "encrypt" and column.type != "text":
+            return "the cells of unfit values too (on_unfit: encrypt), of any length: make it text"
+        return "" if column.base in ("text", "varchar", "bpchar") else "characters: make it text or varchar"
+    in_cells = rule.protection.reversible or rule.protection is Protection.PSEUDONYMIZE
+    if in_cells and column.base not in ("bytea", "text", "varchar"):
+        what = "ciphertext" if rule.protection.reversible else "pseudonyms"
+        return f"{what}: make it bytea or text"
+    return ""
