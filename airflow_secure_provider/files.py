@@ -13,7 +13,8 @@ from .errors import ConfigurationError, ContractError
 from .model import ColumnRule, ColumnStatus, Protection
 from .protection.conversion import LOGICAL, convert
 from .protection.plan import ColumnStep, fit, plan
-from .stores.files import FileFormat, Writable, Writer, json_types, open_reader, open_writer
+from .stores.files import Writable, Writer, json_types, open_reader, open_writer
+from .stores.formats import FileFormat
 
 
 def protect_file(

@@ -112,7 +112,7 @@ def _run_file(
     run: Callable[[IO[bytes], IO[bytes], dict[str, Any]], int],
 ) -> None:
     """From a file or standard input to a new file or standard output; nothing half-written stays in a file."""
-    from ..stores.files import FileFormat
+    from ..stores.formats import FileFormat
 
     piped = str(file) == "-"
     reads = FileFormat.of(file, read_as or ("csv" if piped else None))

@@ -22,7 +22,7 @@ from openlineage.client.facet_v2 import (
 )
 
 from ..model import ColumnEdge, ColumnStatus, ContractRef, DatasetStatus, Protection, TransferReport
-from ..stores.files import FileFormat
+from ..stores.formats import FileFormat
 
 ENCRYPTION = "secureProvider_encryption"
 CREDENTIALS = "secureProvider_credentials"

@@ -12,7 +12,8 @@ from ..objects.opening import open_object
 from ..objects.source import Counted, PlainStream
 from ..objects.spool import EncryptedSpool
 from ..stores import s3
-from ..stores.files import FileFormat, Reader, json_types, open_reader
+from ..stores.files import Reader, json_types, open_reader
+from ..stores.formats import FileFormat
 from ..stores.object_state import read_state
 from .sources import OpenSource
 

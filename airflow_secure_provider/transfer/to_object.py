@@ -21,7 +21,8 @@ from ..objects.encryption_sdk_writing import encrypted
 from ..protection.plan import ColumnStep
 from ..stores import object_state, s3, s3_writing
 from ..stores.audit import Revealing
-from ..stores.files import FileFormat, Readable
+from ..stores.files import Readable
+from ..stores.formats import FileFormat
 from ..stores.s3 import S3Location
 from ..stores.s3_writing import WatchedClient
 from ..stores.states import Domain

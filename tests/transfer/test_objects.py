@@ -29,7 +29,7 @@ from airflow_secure_provider.errors import (
     StoreError,
 )
 from airflow_secure_provider.model import TransferReport
-from airflow_secure_provider.stores.files import FileFormat
+from airflow_secure_provider.stores.formats import FileFormat
 from airflow_secure_provider.transfer import ObjectTarget, PostgresSource, S3Source, transfer
 
 from .world import BUCKET, CANARY, COLUMNS, HEADER, World, as_csv, customers
