@@ -203,12 +203,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DatasetStatus:
-    """One end of a hop: the dataset, and how it is encrypted, with the evidence."""
+    """One end of a hop: the dataset, and how it is encrypted, with the evidence.
+
+    :param parts: of a query: the tables that it reads.
+    """
 
     dataset: DatasetRef
     at_rest: AtRest
     in_transit: InTransit
     columns: tuple[ColumnStatus, ...] = ()
+    parts: tuple[DatasetStatus, ...] = ()
 
     @property
     def status(self) -> Status:
@@ -228,13 +232,17 @@ class DatasetStatus:
 
 @dataclass(frozen=True, slots=True)
 class ColumnEdge:
-    """One target column comes from one source column."""
+    """One target column comes from one source column.
+
+    :param dataset: the source column's, where that is not the source itself but a table that it reads.
+    """
 
     source: str
     target: str
     protection: Protection
     masking: bool
     description: str
+    dataset: DatasetRef | None = None
 
 
 @dataclass(frozen=True, slots=True)

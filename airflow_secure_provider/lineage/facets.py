@@ -60,9 +60,12 @@ class CredentialsRunFacet(RunFacet):
         return "urn:airflow-secure-provider:facet:CredentialsRunFacet:1-0-0"
 
 
-def input_dataset(status: DatasetStatus, contract: ContractRef | None) -> InputDataset:
-    """The source of a hop."""
-    return InputDataset(status.dataset.namespace, status.dataset.name, facets=_facets(status, contract))
+def input_datasets(status: DatasetStatus, contract: ContractRef | None) -> list[InputDataset]:
+    """The source of a hop; of a query the tables that it reads."""
+    return [
+        InputDataset(part.dataset.namespace, part.dataset.name, facets=_facets(part, contract))
+        for part in status.parts or (status,)
+    ]
 
 
 def output_dataset(
@@ -167,25 +170,28 @@ def _tags(columns: Iterable[ColumnStatus]) -> Iterable[tags_dataset.TagsDatasetF
 def _column_lineage(
     source: DatasetStatus, edges: Sequence[ColumnEdge]
 ) -> column_lineage_dataset.ColumnLineageDatasetFacet:
-    fields = {}
+    fields: dict[str, column_lineage_dataset.Fields] = {}
     for edge in edges:
         masked = edge.protection is not Protection.NONE
-        fields[edge.target] = column_lineage_dataset.Fields(
-            inputFields=[
-                column_lineage_dataset.InputField(
-                    namespace=source.dataset.namespace,
-                    name=source.dataset.name,
-                    field=edge.source,
-                    transformations=[
-                        column_lineage_dataset.Transformation(
-                            type="DIRECT",
-                            subtype="TRANSFORMATION" if masked else "IDENTITY",
-                            description=edge.description,
-                            masking=edge.masking,
-                        )
-                    ],
+        dataset = edge.dataset or source.dataset
+        one = column_lineage_dataset.InputField(
+            namespace=dataset.namespace,
+            name=dataset.name,
+            field=edge.source,
+            transformations=[
+                column_lineage_dataset.Transformation(
+                    type="DIRECT",
+                    subtype="TRANSFORMATION" if masked else "IDENTITY",
+                    description=edge.description,
+                    masking=edge.masking,
                 )
             ],
+        )
+        if edge.target in fields:  # it is computed of several
+            fields[edge.target].inputFields.append(one)
+            continue
+        fields[edge.target] = column_lineage_dataset.Fields(
+            inputFields=[one],
             # The legacy pair is the only one that Marquez shows on its edges.
             transformationType="MASKED" if masked else "IDENTITY",
             transformationDescription=edge.description,

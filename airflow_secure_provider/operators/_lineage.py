@@ -8,7 +8,7 @@ from airflow.providers.openlineage.extractors import OperatorLineage
 
 from ..errors import ConfigurationError
 from ..lineage.credentials import credential_facets
-from ..lineage.facets import input_dataset, named_dataset, output_dataset
+from ..lineage.facets import input_datasets, named_dataset, output_dataset
 from ..stores.s3 import S3Location
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def on_complete(operator: TransferTask, execution: Execution | None) -> Operator
         return on_failure(operator, execution)
     report = execution.report
     return OperatorLineage(
-        inputs=[input_dataset(report.source, report.contract)],
+        inputs=input_datasets(report.source, report.contract),
         outputs=[output_dataset(report.target, report.contract, report)],
         run_facets=credential_facets(),
     )
@@ -35,7 +35,7 @@ def on_failure(operator: TransferTask, execution: Execution | None) -> OperatorL
     source, target = execution.ends
     contract = execution.contract.ref if execution.contract else None
     return OperatorLineage(
-        inputs=[input_dataset(source, contract)],
+        inputs=input_datasets(source, contract),
         outputs=[output_dataset(target, contract, None)],
         run_facets=credential_facets(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._from_table import FromTableOperator
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
 class MaskColumnsOperator(FromTableOperator):
     """Make a dataset from another one with fewer, coarser or protected columns: all of it, or nothing.
 
-    Source and target are each a PostgreSQL table, or an S3 object of CSV, JSON Lines or Parquet (by its ending).
+    The source is a PostgreSQL table or query, or an S3 object of CSV, JSON Lines or Parquet (by its ending); the target is
+    a table or an object.
 
     A column that the source is known to hold protected just as the rule wants passes through unchanged, so tokens go on
     joining. Redacting, generalising or re-protecting ciphertext needs ``reveal_with``.
 
     :param source: ``schema.table``, or ``s3://bucket/key``. (templated)
-    :param target: the same. (templated)
+    :param query: instead of a source: SQL that gives the rows. (templated)
+    :param target: ``schema.table``, or ``s3://bucket/key``. (templated)
     :param where: an SQL condition: only rows of the table for which it holds are read. It stands in Airflow's rendered
         fields, so put no personal data into it. (templated)
     :param source_conn_id: where the source table is; ``postgres_conn_id`` if not given. (templated)
@@ -36,6 +39,7 @@ class MaskColumnsOperator(FromTableOperator):
 
     template_fields: Sequence[str] = (
         "source",
+        "query",
         "target",
         "keyset",
         "reveal_with",
@@ -53,6 +57,8 @@ class MaskColumnsOperator(FromTableOperator):
         self,
         *,
         target: str,
+        source: str | None = None,
+        query: str | None = None,
         reveal_with: str | None = None,
         encryption_context: Mapping[str, str] | None = None,
         kms_key_arns: Sequence[str] | None = None,
@@ -60,7 +66,8 @@ class MaskColumnsOperator(FromTableOperator):
         target_encryption: str = "client-side",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(source=source or "", **kwargs)
+        self.query = query
         self.target = target
         self.reveal_with = reveal_with
         self.encryption_context = encryption_context
@@ -73,15 +80,21 @@ class MaskColumnsOperator(FromTableOperator):
         return self.target
 
     def make_source(self, clients: Clients) -> Source:
+        from ..errors import ConfigurationError
+        from ..transfer import QuerySource, S3Source
+
+        if bool(self.source) == bool(self.query):
+            raise ConfigurationError(f"task {self.task_id!r}: give either source= or query=")
+        if self.where is not None and (self.query or _is_object(self.source)):
+            raise ConfigurationError(
+                f"task {self.task_id!r}: where= is a condition for tables; "
+                + ("write it into the query" if self.query else "the source is an object")
+            )
+        if self.query:
+            connect = partial(clients.connect, self.read_conn_id)
+            return QuerySource(connect, self.query, set_role=self.read_role)
         if not _is_object(self.source):
             return super().make_source(clients)
-        from ..errors import ConfigurationError
-        from ..transfer import S3Source
-
-        if self.where is not None:
-            raise ConfigurationError(
-                f"task {self.task_id!r}: where= is a condition for tables, and the source is an object"
-            )
         return S3Source(
             clients.s3_client(),
             clients.kms_client,

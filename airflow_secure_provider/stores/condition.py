@@ -22,7 +22,7 @@ def checked_condition(
     :param where: the table, for messages.
     :raises ConfigurationError: if it is more than a condition, or none.
     """
-    if not _is_closed(condition):
+    if not is_closed(condition):
         raise ConfigurationError(
             f"where= is no condition over the rows of {where}: outside of quotes it may hold no ; -- /* $ or E'…', and its "
             "parentheses must match"
@@ -51,7 +51,8 @@ def checked_condition(
     return inside
 
 
-def _is_closed(condition: str) -> bool:
+def is_closed(condition: str) -> bool:
+    """Whether a piece of SQL is one piece: nothing in it ends what stands around it, or hides the rest."""
     depth, at = 0, 0
     while at < len(condition):
         character = condition[at]

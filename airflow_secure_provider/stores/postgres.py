@@ -14,7 +14,6 @@ from psycopg.copy import LibpqWriter
 
 from ..errors import ConfigurationError, LoadError, StoreError
 from ..model import DatasetRef, Evidence, InTransit
-from .condition import checked_condition
 from .postgres_errors import postgres_failures
 
 Connection = psycopg.Connection[Any]
@@ -221,20 +220,23 @@ class _QuietWriter(LibpqWriter):
 
 
 class CopyReader:
-    """A table's columns as a CSV stream out of COPY. ``bytea`` comes as base64, which is the text form of cells.
+    """Columns as a CSV stream out of COPY. ``bytea`` comes as base64, which is the text form of cells.
 
-    :param rows: an SQL condition for the rows to be read; all if ``None``.
+    :param rows: what stands behind FROM: a table, or a query in parentheses with its alias.
+    :param where: the rows' name, for messages.
+    :param condition: checked SQL for the rows to be read; all if ``None``.
     """
 
     def __init__(
         self,
         connection: Connection,
-        table: TableName,
+        rows: sql.Composable,
         columns: Sequence[TableColumn],
-        rows: str | None = None,
+        where: str,
+        condition: sql.Composable | None = None,
     ) -> None:
         self._connection = connection
-        self._table = table
+        self._where = where
         fields = [
             sql.SQL("translate(encode({0}, 'base64'), E'\\n', '') AS {0}").format(sql.Identifier(column.name))
             if column.base == "bytea"
@@ -245,11 +247,9 @@ class CopyReader:
             else sql.Identifier(column.name)
             for column in columns
         ]
-        select = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(fields), table.identifier)
-        if rows is not None:
-            select += sql.SQL(" WHERE {}").format(
-                checked_condition(connection, table.identifier, str(table), rows)
-            )
+        select = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(fields), rows)
+        if condition is not None:
+            select += sql.SQL(" WHERE {}").format(condition)
         self._statement = sql.SQL(
             "COPY ({}) TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE *, ENCODING 'UTF8')"
         ).format(select)
@@ -258,7 +258,7 @@ class CopyReader:
         self.bytes_read = 0
 
     def _stream(self) -> Iterator[bytes]:
-        with postgres_failures(str(self._table)):
+        with postgres_failures(self._where):
             plain_forms(self._connection)
             with self._connection.cursor() as cursor, cursor.copy(self._statement) as copy:
                 for piece in copy:

@@ -5,6 +5,7 @@ Plaintext is never written to disk, and nothing is committed before the whole so
 
 from .checks import Options
 from .from_object import S3Source
+from .from_query import QuerySource
 from .from_table import PostgresSource
 from .reprotection import reprotect
 from .run import transfer
@@ -17,6 +18,7 @@ __all__ = [
     "ObjectTarget",
     "Options",
     "PostgresSource",
+    "QuerySource",
     "S3Source",
     "Source",
     "TableTarget",

@@ -78,6 +78,7 @@ class _OpenObject:
     states: Mapping[str, ColumnStatus]
     types: Mapping[str, Any]
     selection: str | None = None
+    origins: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def spool(self) -> EncryptedSpool | None:

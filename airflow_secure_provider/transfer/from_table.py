@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, InTransit
+from ..model import AtRest, ColumnRule, ColumnStatus, DatasetRef, DatasetStatus, InTransit
 from ..protection.reversible import from_base64
 from ..stores import postgres
+from ..stores.condition import checked_condition
 from ..stores.csv import CsvReader
-from ..stores.postgres import TableName
+from ..stores.postgres import TableColumn, TableName
 from ..stores.postgres_errors import postgres_failures
 from ..stores.states import read_states
 from .sources import OpenSource
@@ -60,26 +61,38 @@ class PostgresSource:
                 in_transit,
                 tuple(states[column.name] for column in columns if column.name in states),
             )
-            copy = postgres.CopyReader(connection, table, columns, self.rows)
-            binary = frozenset(column.name for column in columns if column.base == "bytea")
-            names = [column.name for column in columns]
-            return _OpenTable(connection, copy, str(table), status, states, names, binary, self.rows)
+            condition = (
+                None
+                if self.rows is None
+                else checked_condition(connection, table.identifier, str(table), self.rows)
+            )
+            copy = postgres.CopyReader(connection, table.identifier, columns, str(table), condition)
+            return OpenRows(connection, copy, str(table), status, states, columns, self.rows)
         except BaseException:
             raw.close()
             raise
 
 
 @dataclass(frozen=True)
-class _OpenTable:
+class OpenRows:
+    """Rows that come out of COPY.
+
+    :ivar origins: by column, the columns of other datasets that it comes from, where that is not the source's own.
+    """
+
     connection: Any
     copy: postgres.CopyReader
     name: str
     status: DatasetStatus
     states: Mapping[str, ColumnStatus]
-    columns: list[str]
-    binary: frozenset[str]
+    table_columns: Sequence[TableColumn]
     selection: str | None
+    origins: Mapping[str, Sequence[tuple[DatasetRef, str]]] = field(default_factory=dict)
     version: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        return [column.name for column in self.table_columns]
 
     @cached_property
     def reader(self) -> CsvReader:
@@ -90,9 +103,10 @@ class _OpenTable:
         return self.copy.bytes_read
 
     def batches(self) -> Iterator[Any]:
+        binary = {column.name for column in self.table_columns if column.base == "bytea"}
         for batch in self.reader.batches():
             for index, name in enumerate(batch.schema.names):
-                if name in self.binary:
+                if name in binary:
                     batch = batch.set_column(index, name, from_base64(batch.column(index)))
             yield batch
 

@@ -6,14 +6,14 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from ..contract.contract import Contract
 from ..contract.policy import check_ahead
 from ..errors import ConfigurationError
-from ..model import ColumnEdge, DatasetStatus, Protection, TransferReport, algorithm
+from ..model import ColumnEdge, DatasetRef, DatasetStatus, Protection, TransferReport, algorithm
 from ..protection.plan import ColumnStep
 from ..stores.audit import Revealing
 from ..stores.manifest import LoadKey
@@ -167,14 +167,14 @@ class _Run:
             seconds=time.perf_counter() - self._began,
             already_loaded=stored.already,
             mode=self._mode,
-            edges=tuple(map(edge, self._checked.steps)),
+            edges=tuple(each for step in self._checked.steps for each in edges(step, self._opened.origins)),
             timings=self._timings.as_dict(),
             warnings=self._checked.warnings,
         )
 
 
-def edge(step: ColumnStep) -> ColumnEdge:
-    """Which source column a target column comes from, and whether the way masks it."""
+def edges(step: ColumnStep, origins: Mapping[str, Sequence[tuple[DatasetRef, str]]]) -> Iterator[ColumnEdge]:
+    """Which source columns a target column comes from, and whether the way masks it."""
     rule = step.rule
     if step.passes:
         what = f"passed through, {rule.protection} before"
@@ -184,7 +184,11 @@ def edge(step: ColumnStep) -> ColumnEdge:
         what = "unchanged" if rule.protection is Protection.NONE else str(rule.protection)
     if step.revealer:
         what = f"revealed, then {what}"
-    return ColumnEdge(rule.name, rule.name, rule.protection, rule.protection is not Protection.NONE, what)
+    masks = rule.protection is not Protection.NONE
+    yield from (
+        ColumnEdge(source, rule.name, rule.protection, masks, what, dataset)
+        for dataset, source in origins.get(rule.name, [(None, rule.name)])
+    )
 
 
 def _in_words(step: ColumnStep) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, InTransit
+from ..model import AtRest, ColumnRule, ColumnStatus, DatasetRef, DatasetStatus, InTransit
 
 
 class OpenSource(Protocol):
@@ -31,6 +31,10 @@ class OpenSource(Protocol):
     @property
     def states(self) -> Mapping[str, ColumnStatus]:
         """How columns are known to be protected already."""
+
+    @property
+    def origins(self) -> Mapping[str, Sequence[tuple[DatasetRef, str]]]:
+        """By column, the columns of other datasets that it comes from, where that is not the source's own."""
 
     @property
     def bytes_read(self) -> int: ...

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_secure_provider import leases
 from airflow_secure_provider.lineage.credentials import credential_facets
-from airflow_secure_provider.lineage.facets import input_dataset, named_dataset, output_dataset
+from airflow_secure_provider.lineage.facets import input_datasets, named_dataset, output_dataset
 from airflow_secure_provider.model import (
     AtRest,
     Classification,
@@ -89,7 +89,7 @@ def as_json(dataset: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "dataset"),
     [
-        ("input", input_dataset(SOURCE, REPORT.contract)),
+        ("input", input_datasets(SOURCE, REPORT.contract)[0]),
         ("output", output_dataset(TARGET, REPORT.contract, REPORT)),
         ("output_of_a_failure", output_dataset(TARGET, REPORT.contract, None)),
         ("unseen", named_dataset("s3://lake", "people.csv")),
