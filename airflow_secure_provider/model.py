@@ -253,6 +253,7 @@ class TransferReport:
     :param bytes_read: bytes as stored (ciphertext for an encrypted object).
     :param seconds: wall-clock time from opening the source to the commit.
     :param timings: seconds spent in each step; steps run in two threads, so they may add up to more.
+    :param policy: what the classes required: ``built-in``, or the class policy's id, version and digest.
     """
 
     source: DatasetStatus
@@ -266,6 +267,7 @@ class TransferReport:
     edges: tuple[ColumnEdge, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    policy: str = "built-in"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types, for XCom."""

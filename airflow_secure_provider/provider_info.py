@@ -34,6 +34,15 @@ def get_provider_info() -> dict[str, Any]:
                         '"algorithm": "AES-256-XTS", "key_provider": "aws-kms"}}',
                         "default": "",  # Airflow formats defaults, so no braces here
                     },
+                    "class_policy": {
+                        "description": "A class policy of your own: an absolute path, or s3://bucket/key. It says what "
+                        "each class requires where that is more than the built-in policy does; and it may allow "
+                        "generalize for restricted columns.\n",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "/opt/airflow/config/class-policy.yaml",
+                        "default": "",
+                    },
                 },
             },
         },

@@ -41,6 +41,7 @@ def _of_files(command: Any) -> Any:
 @click.command()
 @_of_files
 @click.option("--keyset", help="Path of the keyset, perhaps with ?id=…&min_version=….")
+@click.option("--policy", type=click.Path(path_type=Path), help="A class policy (default: the built-in one).")
 @click.option("--extra-columns", type=click.Choice(["refuse", "drop"]), default="refuse", show_default=True)
 def protect(
     file: Path,
@@ -52,16 +53,20 @@ def protect(
     write_as: str | None,
     key_version: int | None,
     extra_columns: str,
+    policy: Path | None,
 ) -> None:
     """Protect every column of a CSV, JSON Lines or Parquet FILE as its contract says (- for standard input).
 
     Cells of encrypted, tokenized and pseudonymized columns are base64 text in CSV and JSON Lines, and bytes in Parquet.
     """
     from ..contract.odcs import from_odcs
+    from ..contract.policy import BUILT_IN
+    from ..contract.policy_document import from_document
     from ..files import protect_file
     from ..keyrings.opening import open_keyset
 
-    contracted = from_odcs(read(contract), str(contract), dataset)
+    requires = from_document(read(policy), str(policy)) if policy else BUILT_IN
+    contracted = from_odcs(read(contract), str(contract), dataset, requires)
     opened = open_keyset(keyset, lambda location: read(Path(location)), kms_client) if keyset else None
 
     def run(source: IO[bytes], out: IO[bytes], formats: dict[str, Any]) -> int:

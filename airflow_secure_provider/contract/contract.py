@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ContractError
 from ..model import Classification, ColumnRule, ContractRef, Protection
-from .policy import check_columns
+from .policy import BUILT_IN, Policy
 from .rules import column_rule
 
 
@@ -21,6 +21,7 @@ class Contract:
     ref: ContractRef
     dataset: str
     rules: tuple[ColumnRule, ...]
+    policy: Policy = BUILT_IN
 
     def match(
         self, columns: Sequence[str], source: str, *, extra_columns: str = "refuse"
@@ -56,7 +57,7 @@ class Contract:
         )
 
 
-def from_columns(columns: Mapping[str, Any], name: str) -> Contract:
+def from_columns(columns: Mapping[str, Any], name: str, policy: Policy = BUILT_IN) -> Contract:
     """A contract written in the DAG: ``{"email": "tokenize", "id": "none"}``.
 
     A value is a method or a mapping with ``method`` and its parameters, ``classification`` (default internal) and
@@ -80,7 +81,7 @@ def from_columns(columns: Mapping[str, Any], name: str) -> Contract:
             )
         )
     body = {"id": contract_id, "version": "inline", "columns": dict(columns)}
-    return checked(Contract(reference(body), name, tuple(rules)), "columns=")
+    return checked(Contract(reference(body), name, tuple(rules), policy), "columns=")
 
 
 def checked(contract: Contract, where: str) -> Contract:
@@ -97,7 +98,7 @@ def checked(contract: Contract, where: str) -> Contract:
     if problems:
         raise ContractError(f"contract {where}: " + "; ".join(problems))
     try:
-        check_columns(contract.rules)
+        contract.policy.check_columns(contract.rules)
     except ContractError as error:
         raise ContractError(f"contract {where}: {error}") from None
     return contract

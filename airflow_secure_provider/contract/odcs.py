@@ -10,26 +10,29 @@ from __future__ import annotations
 import difflib
 import importlib.resources
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
-
-import yaml
 
 from ..errors import ContractError
 from ..model import Classification, Protection
 from .contract import Contract, checked, quoted, reference
+from .policy import BUILT_IN, Policy
 from .rules import column_rule
+from .strict_yaml import strict_yaml
 
 
-def from_odcs(text: str | bytes, where: str, dataset: str | None = None) -> Contract:
+def from_odcs(
+    text: str | bytes, where: str, dataset: str | None = None, policy: Policy = BUILT_IN
+) -> Contract:
     """Read a contract document and check it.
 
     :param where: the document's name, for messages.
     :param dataset: which object of ``schema`` is meant, by ``name`` or ``physicalName``.
+    :param policy: what the classes require.
     :raises ContractError: for a typo, a duplicate key, an unclassified column or a protection too weak for its class.
     """
-    body = _strict_yaml(text, where)
+    body = strict_yaml(text, f"contract {where}")
     _check_standard(body, where)
     schema = _choose(body.get("schema") or [], dataset, where)
     rules = []
@@ -49,7 +52,7 @@ def from_odcs(text: str | bytes, where: str, dataset: str | None = None) -> Cont
             )
         )
     return checked(
-        Contract(reference(body), schema.get("physicalName") or schema["name"], tuple(rules)), where
+        Contract(reference(body), schema.get("physicalName") or schema["name"], tuple(rules), policy), where
     )
 
 
@@ -152,34 +155,3 @@ def _validator() -> Any:
     import jsonschema
 
     return jsonschema.Draft201909Validator(_standard_schema())
-
-
-# --- gate 1: YAML without duplicate keys --------------------------------------------------------------------
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable):
-                if key in seen:
-                    line = key_node.start_mark.line + 1
-                    raise ContractError(
-                        f"key {key!r} stands twice, the second time in line {line}; remove one"
-                    )
-                seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _strict_yaml(text: str | bytes, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader)
-    except ContractError as error:
-        raise ContractError(f"contract {where}: {error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" in line {mark.line + 1}" if mark else ""
-        raise ContractError(f"contract {where} is not YAML{line} ({type(error).__name__})") from None

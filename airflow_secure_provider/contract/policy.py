@@ -38,7 +38,141 @@ class ClassRequirement:
     protections: tuple[Protection, ...] = ()
 
 
-BUILT_IN: dict[Classification, ClassRequirement] = {
+@dataclass(frozen=True)
+class Policy:
+    """What the classes require.
+
+    :param name: for reports: ``built-in``, or the document's id, version and digest.
+    """
+
+    name: str
+    requirements: Mapping[Classification, ClassRequirement]
+
+    def check_columns(self, rules: Iterable[ColumnRule]) -> None:
+        """:raises ContractError: naming every column whose protection is too weak for its class, and the fix."""
+        problems = []
+        for rule in rules:
+            allowed = self.requirements[rule.classification].protections
+            if allowed and rule.protection not in allowed:
+                has = (
+                    "no protection" if rule.protection is Protection.NONE else f"protection {rule.protection}"
+                )
+                problems.append(
+                    f"column {rule.name!r} is {rule.classification} and has {has}; set one of {', '.join(allowed)}"
+                )
+        if problems:
+            raise ContractError("; ".join(problems))
+
+    def check_classes(
+        self, rules: Iterable[ColumnRule], states: Mapping[str, ColumnStatus], where: str
+    ) -> None:
+        """Hold a contract to the classes that are recorded of its source's columns.
+
+        A lower class is accepted only where the way takes the values away or makes them coarser, as the recorded class
+        allows. Otherwise a second contract could turn what the first one called restricted into anything.
+
+        :param states: how the source's columns are recorded, by name.
+        :raises ContractError: naming every column whose class would sink, and the fix.
+        """
+        problems = []
+        for rule in rules:
+            state = states.get(rule.name)
+            recorded = state.classification if state else None
+            if state is None or recorded is None or rule.classification.rank >= recorded.rank:
+                continue
+            if state.protection is not Protection.NULLIFY and not self._may_lower(rule, recorded):
+                problems.append(
+                    f"column {rule.name!r} is recorded as {recorded} and the contract calls it {rule.classification}: "
+                    f"classify it {recorded}, or take out its values (drop, nullify, redact wholly"
+                    f"{', generalize' if self._takes(recorded, Protection.GENERALIZE) else ''})"
+                )
+        if problems:
+            raise ContractError(f"source {where}: " + "; ".join(problems))
+
+    def check_ahead(self, rules: Iterable[ColumnRule], in_transit: InTransit, where: str) -> None:
+        """Refuse a plaintext connection before anything is asked of the source; its answer would travel in the clear.
+
+        :param in_transit: what is known before the first request; nothing is refused for being unknown yet.
+        :raises ContractError: as :meth:`check_source`, which judges the live connection later.
+        """
+        if in_transit.protocol == "none":
+            rule, need = self._strictest(rules)
+            problems = _transport_problems(need, rule, in_transit, where)
+            if problems:
+                raise ContractError(f"source {where}: " + "; ".join(problems))
+
+    def check_source(
+        self,
+        rules: Iterable[ColumnRule],
+        status: DatasetStatus,
+        states: Mapping[str, ColumnStatus] | None = None,
+    ) -> None:
+        """Hold the source to the strictest class among the columns read.
+
+        :param states: how its columns are recorded: the higher of both classes counts.
+        :raises ContractError: with each unmet requirement, the column that makes it one, and the fix.
+        """
+        known = states or {}
+        held = [_at_least(rule, known.get(rule.name)) for rule in rules]
+        rule, need = self._strictest(held)
+        problems = _transport_problems(need, rule, status.in_transit, status.dataset.namespace)
+        problems += _storage_problems(need, rule, status, "source")
+        rest = status.at_rest
+        controlled = rest.scheme in _CLIENT_OR_CUSTOMER_KEY and rest.evidence is Evidence.OBSERVED
+        if need.source_key_control and not controlled and not self._cells_only(held, known):
+            problems.append(
+                f"column {rule.name!r} is {rule.classification}, so the source must be client-side or customer-key encrypted; it is "
+                f"{rest.scheme} ({rest.evidence}): write it with the AWS Encryption SDK, or store it under SSE-KMS"
+            )
+        if problems:
+            raise ContractError(f"source {status.dataset.uri}: " + "; ".join(problems))
+
+    def check_target(
+        self, rules: Iterable[ColumnRule], status: DatasetStatus, *, allow_insecure_transport: bool = False
+    ) -> list[str]:
+        """Hold the target to the strictest class among the columns written.
+
+        :param allow_insecure_transport: accept a weaker connection; what is waived comes back.
+        :return: the waived requirements, as warnings.
+        :raises ContractError: as :meth:`check_source`.
+        """
+        rule, need = self._strictest(rules)
+        transport = _transport_problems(need, rule, status.in_transit, status.dataset.namespace)
+        storage = _storage_problems(need, rule, status, "target")
+        if storage or (transport and not allow_insecure_transport):
+            raise ContractError(f"target {status.dataset.uri}: " + "; ".join(transport + storage))
+        return [f"allow_insecure_transport=True: {problem}" for problem in transport]
+
+    def _may_lower(self, rule: ColumnRule, recorded: Classification) -> bool:
+        if rule.protection in (Protection.NULLIFY, Protection.DROP):
+            return True
+        if rule.protection is Protection.REDACT:
+            kept = any(rule.parameters.get(name) for name in ("keep_first", "keep_last", "keep_format"))
+            return recorded is not Classification.RESTRICTED or not kept
+        return rule.protection is Protection.GENERALIZE and self._takes(recorded, rule.protection)
+
+    def _takes(self, classification: Classification, protection: Protection) -> bool:
+        accepted = self.requirements[classification].protections
+        return not accepted or protection in accepted
+
+    def _strictest(self, rules: Iterable[ColumnRule]) -> tuple[ColumnRule, ClassRequirement]:
+        rule = max(rules, key=lambda each: each.classification.rank)
+        return rule, self.requirements[rule.classification]
+
+    def _cells_only(self, rules: Iterable[ColumnRule], states: Mapping[str, ColumnStatus]) -> bool:
+        """Whether every column whose source must be under a key of ours is recorded as ciphertext, redacted or empty.
+
+        Then the values are not in the source at all, and nobody but the holder of the keyset can read them:
+        that is client-side encryption, column by column.
+        """
+        accepted = self.requirements[Classification.RESTRICTED].protections
+        controlled = [
+            rule.name for rule in rules if self.requirements[rule.classification].source_key_control
+        ]
+        return all(name in states and states[name].protection in accepted for name in controlled)
+
+
+_REQUIREMENTS: dict[Classification, ClassRequirement] = {
     Classification.PUBLIC: ClassRequirement(),
     Classification.INTERNAL: ClassRequirement(tls=True),
     Classification.CONFIDENTIAL: ClassRequirement(tls=True, peer_verified=True, at_rest=True),
@@ -59,112 +193,7 @@ BUILT_IN: dict[Classification, ClassRequirement] = {
     ),
 }
 
-
-def check_columns(rules: Iterable[ColumnRule]) -> None:
-    """:raises ContractError: naming every column whose protection is too weak for its class, and the fix."""
-    problems = []
-    for rule in rules:
-        allowed = BUILT_IN[rule.classification].protections
-        if allowed and rule.protection not in allowed:
-            has = "no protection" if rule.protection is Protection.NONE else f"protection {rule.protection}"
-            problems.append(
-                f"column {rule.name!r} is {rule.classification} and has {has}; set one of {', '.join(allowed)}"
-            )
-    if problems:
-        raise ContractError("; ".join(problems))
-
-
-def check_classes(rules: Iterable[ColumnRule], states: Mapping[str, ColumnStatus], where: str) -> None:
-    """Hold a contract to the classes that are recorded of its source's columns.
-
-    A lower class is accepted only where the way takes the values away or makes them coarser, as the recorded class
-    allows. Otherwise a second contract could turn what the first one called restricted into anything.
-
-    :param states: how the source's columns are recorded, by name.
-    :raises ContractError: naming every column whose class would sink, and the fix.
-    """
-    problems = []
-    for rule in rules:
-        state = states.get(rule.name)
-        recorded = state.classification if state else None
-        if state is None or recorded is None or rule.classification.rank >= recorded.rank:
-            continue
-        if state.protection is not Protection.NULLIFY and not _may_lower(rule, recorded):
-            problems.append(
-                f"column {rule.name!r} is recorded as {recorded} and the contract calls it {rule.classification}: "
-                f"classify it {recorded}, or take out its values (drop, nullify, redact wholly"
-                f"{', generalize' if _takes(recorded, Protection.GENERALIZE) else ''})"
-            )
-    if problems:
-        raise ContractError(f"source {where}: " + "; ".join(problems))
-
-
-def check_ahead(rules: Iterable[ColumnRule], in_transit: InTransit, where: str) -> None:
-    """Refuse a plaintext connection before anything is asked of the source; its answer would travel in the clear.
-
-    :param in_transit: what is known before the first request; nothing is refused for being unknown yet.
-    :raises ContractError: as :func:`check_source`, which judges the live connection later.
-    """
-    if in_transit.protocol == "none":
-        rule, need = _strictest(rules)
-        problems = _transport_problems(need, rule, in_transit, where)
-        if problems:
-            raise ContractError(f"source {where}: " + "; ".join(problems))
-
-
-def check_source(
-    rules: Iterable[ColumnRule], status: DatasetStatus, states: Mapping[str, ColumnStatus] | None = None
-) -> None:
-    """Hold the source to the strictest class among the columns read.
-
-    :param states: how its columns are recorded: the higher of both classes counts.
-    :raises ContractError: with each unmet requirement, the column that makes it one, and the fix.
-    """
-    known = states or {}
-    held = [_at_least(rule, known.get(rule.name)) for rule in rules]
-    rule, need = _strictest(held)
-    problems = _transport_problems(need, rule, status.in_transit, status.dataset.namespace)
-    problems += _storage_problems(need, rule, status, "source")
-    rest = status.at_rest
-    controlled = rest.scheme in _CLIENT_OR_CUSTOMER_KEY and rest.evidence is Evidence.OBSERVED
-    if need.source_key_control and not controlled and not _cells_only(held, known):
-        problems.append(
-            f"column {rule.name!r} is restricted, so the source must be client-side or customer-key encrypted; it is "
-            f"{rest.scheme} ({rest.evidence}): write it with the AWS Encryption SDK, or store it under SSE-KMS"
-        )
-    if problems:
-        raise ContractError(f"source {status.dataset.uri}: " + "; ".join(problems))
-
-
-def check_target(
-    rules: Iterable[ColumnRule], status: DatasetStatus, *, allow_insecure_transport: bool = False
-) -> list[str]:
-    """Hold the target to the strictest class among the columns written.
-
-    :param allow_insecure_transport: accept a weaker connection; what is waived comes back.
-    :return: the waived requirements, as warnings.
-    :raises ContractError: as :func:`check_source`.
-    """
-    rule, need = _strictest(rules)
-    transport = _transport_problems(need, rule, status.in_transit, status.dataset.namespace)
-    storage = _storage_problems(need, rule, status, "target")
-    if storage or (transport and not allow_insecure_transport):
-        raise ContractError(f"target {status.dataset.uri}: " + "; ".join(transport + storage))
-    return [f"allow_insecure_transport=True: {problem}" for problem in transport]
-
-
-def _may_lower(rule: ColumnRule, recorded: Classification) -> bool:
-    if rule.protection in (Protection.NULLIFY, Protection.DROP):
-        return True
-    if rule.protection is Protection.REDACT:
-        kept = any(rule.parameters.get(name) for name in ("keep_first", "keep_last", "keep_format"))
-        return recorded is not Classification.RESTRICTED or not kept
-    return rule.protection is Protection.GENERALIZE and _takes(recorded, rule.protection)
-
-
-def _takes(classification: Classification, protection: Protection) -> bool:
-    accepted = BUILT_IN[classification].protections
-    return not accepted or protection in accepted
+BUILT_IN = Policy("built-in", _REQUIREMENTS)
 
 
 def _at_least(rule: ColumnRule, state: ColumnStatus | None) -> ColumnRule:
@@ -172,22 +201,6 @@ def _at_least(rule: ColumnRule, state: ColumnStatus | None) -> ColumnRule:
     if recorded is None or recorded.rank <= rule.classification.rank:
         return rule
     return replace(rule, classification=recorded)
-
-
-def _strictest(rules: Iterable[ColumnRule]) -> tuple[ColumnRule, ClassRequirement]:
-    rule = max(rules, key=lambda each: each.classification.rank)
-    return rule, BUILT_IN[rule.classification]
-
-
-def _cells_only(rules: Iterable[ColumnRule], states: Mapping[str, ColumnStatus]) -> bool:
-    """Whether every restricted column of the source is recorded as ciphertext, redacted or empty already.
-
-    Then the restricted values are not in the source at all, and nobody but the holder of the keyset can read them:
-    that is client-side encryption, column by column.
-    """
-    accepted = BUILT_IN[Classification.RESTRICTED].protections
-    restricted = [rule.name for rule in rules if rule.classification is Classification.RESTRICTED]
-    return all(name in states and states[name].protection in accepted for name in restricted)
 
 
 def _transport_problems(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.configuration import conf
 
+from ..contract.policy import BUILT_IN, Policy
+from ..contract.policy_document import from_document
 from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, StoreError
 from ..keyrings.opening import open_keyset
@@ -73,6 +75,20 @@ class HookClients:
             return None
         folder = Path(self._task.dag.folder)
         return open_keyset(uri, self.read_document, lambda arn: self.kms_client(arn, conn_id), folder)
+
+    def policy(self) -> Policy:
+        """``[secure_provider] class_policy``; the built-in one if nothing is set.
+
+        :raises SecureProviderError: if it can't be read: then nobody knows what a class requires.
+        """
+        location = conf.get("secure_provider", "class_policy", fallback="")
+        if not location:
+            return BUILT_IN
+        if not location.startswith(("s3://", "/")):
+            raise ConfigurationError(
+                f"[secure_provider] class_policy {location!r}: expected an absolute path, or s3://bucket/key"
+            )
+        return from_document(self.read_document(location), location)
 
     def read_document(self, location: str) -> bytes:
         """A contract or keyset: ``s3://``, absolute, or relative to the DAG file's folder."""

@@ -67,9 +67,11 @@ class Execution(HookClients):
         if made is not None:
             return made
         if operator.columns is not None and operator.contract is None:
-            return from_columns(operator.columns, operator.target_name)
+            return from_columns(operator.columns, operator.target_name, self.policy())
         if operator.contract is not None and operator.columns is None:
-            return from_odcs(self.read_document(operator.contract), operator.contract, operator.target_name)
+            return from_odcs(
+                self.read_document(operator.contract), operator.contract, operator.target_name, self.policy()
+            )
         raise ConfigurationError(f"task {operator.task_id!r}: give either contract= or columns=")
 
     def _remember_ends(self, source: DatasetStatus, target: DatasetStatus) -> None:

@@ -45,6 +45,7 @@ class ReprotectionRun(HookClients):
                 ),
                 Options(keyset=self.open_keyset_at(operator.keyset), declared_at_rest=declared_at_rest()),
                 operator.domains,
+                policy=self.policy(),
                 task=task_run(context),
                 on_tables=self._remember_tables,
                 on_connection=self.remember,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ..contract.contract import Contract
+    from ..contract.policy import Policy
     from ..transfer import Source, Target
 
 
@@ -21,6 +22,9 @@ class Clients(Protocol):
 
     def connect(self, conn_id: str) -> Any:
         """A new psycopg 3 connection."""
+
+    def policy(self) -> Policy:
+        """What the classes require."""
 
 
 class Task(Protocol):

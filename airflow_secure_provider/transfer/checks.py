@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..contract.contract import Contract, quoted
-from ..contract.policy import check_classes, check_source, check_target
 from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, ContractError
 from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, Protection, algorithm
@@ -66,8 +65,8 @@ def check(
     :raises ContractError: if a column, the source or the target does not meet what is required.
     """
     # Before the first byte of the source's content is asked for: its columns are.
-    check_classes(contract.rules, opened.states, opened.status.dataset.uri)
-    check_source(contract.rules, opened.status, opened.states)
+    contract.policy.check_classes(contract.rules, opened.states, opened.status.dataset.uri)
+    contract.policy.check_source(contract.rules, opened.status, opened.states)
     rules = contract.match(opened.columns, opened.status.dataset.uri, extra_columns=options.extra_columns)
     versions = _versions(rules, options.keyset, target)
     steps = plan(rules, options.keyset, opened.states, options.reveal_with, versions)
@@ -82,9 +81,9 @@ def check(
             for rule in rules
         ),
     )
-    check_source(rules, source, opened.states)
+    contract.policy.check_source(rules, source, opened.states)
     reached = replace(target.status, columns=tuple(_status(step, types[step.rule.name]) for step in steps))
-    warnings = check_target(
+    warnings = contract.policy.check_target(
         [step.rule for step in steps], reached, allow_insecure_transport=allow_insecure_transport
     )
     return Checked(steps, source, reached, tuple(warnings))

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..contract.contract import quoted
-from ..contract.policy import check_target
+from ..contract.policy import BUILT_IN, Policy
 from ..crypto.keyset import Keyset
 from ..crypto.symbols import Alphabet
 from ..errors import ConfigurationError, ContractError
@@ -64,6 +64,7 @@ def reprotect(
     task: str | None = None,
     on_tables: Callable[[Sequence[DatasetStatus]], None] = lambda tables: None,
     on_connection: Callable[[Connection], None] = lambda connection: None,
+    policy: Policy = BUILT_IN,
     batch_rows: int = BATCH_ROWS,
 ) -> ReprotectionReport:
     """Move every column of one database that is recorded under a keyset to its newest version.
@@ -71,6 +72,7 @@ def reprotect(
     :param target: the database; its ``table`` and ``mode`` mean nothing here.
     :param options: with the keyset, old versions included.
     :param domains: only these; all of the keyset by default.
+    :param policy: what the classes of the columns require.
     :param on_tables: told the tables as they are seen, before anything is done.
     :raises SecureProviderError: what was moved until then stays moved, domain by domain; a further run goes on.
     """
@@ -82,7 +84,7 @@ def reprotect(
     with closing(raw):
         connection = postgres.prepare(raw)
         on_connection(connection)
-        run = _Run(connection, target, options, options.keyset, domains, task, batch_rows)
+        run = _Run(connection, target, options, options.keyset, policy, domains, task, batch_rows)
         run.look(on_tables)
         with sql.only_one(connection, options.keyset.id):
             run.move()
@@ -96,6 +98,7 @@ class _Run:
         target: TableTarget,
         options: Options,
         keyset: Keyset,
+        policy: Policy,
         domains: Collection[str] | None,
         task: str | None,
         batch_rows: int,
@@ -104,6 +107,7 @@ class _Run:
         self._target = target
         self._options = options
         self._keyset = keyset
+        self._policy = policy
         self._domains = domains
         self._task = task
         self._batch_rows = batch_rows
@@ -135,7 +139,7 @@ class _Run:
         on_tables(tuple(self._seen.values()))
         for status in self._seen.values():
             rules = [_rule(column) for column in status.columns]
-            self._warnings += check_target(
+            self._warnings += self._policy.check_target(
                 rules, status, allow_insecure_transport=self._target.allow_insecure_transport
             )
         work = self._work(held)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..contract.contract import Contract, quoted, reference
+from ..contract.policy import BUILT_IN, Policy
 from ..errors import ConfigurationError, ContractError
 from ..model import ColumnRule, ColumnStatus, Protection
 from ..stores import postgres
@@ -23,7 +24,11 @@ LOGICAL = {
 
 
 def reveal_contract(
-    connection: Connection, source: str, reveal: Sequence[str], keep: Sequence[str]
+    connection: Connection,
+    source: str,
+    reveal: Sequence[str],
+    keep: Sequence[str],
+    policy: Policy = BUILT_IN,
 ) -> Contract:
     """What happens to each column of a table that is to be revealed, by what is recorded of it.
 
@@ -54,7 +59,7 @@ def reveal_contract(
         )
         rules.append(kept)
     body = {"id": f"reveal:{table}", "version": "recorded", "reveal": list(reveal), "keep": list(keep)}
-    return Contract(reference(body), str(table), tuple(rules))
+    return Contract(reference(body), str(table), tuple(rules), policy)
 
 
 def _refuse(

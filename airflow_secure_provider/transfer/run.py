@@ -11,7 +11,6 @@ from contextlib import closing
 from typing import Any
 
 from ..contract.contract import Contract
-from ..contract.policy import check_ahead
 from ..errors import ConfigurationError
 from ..model import ColumnEdge, DatasetRef, DatasetStatus, Protection, TransferReport, algorithm
 from ..protection.plan import ColumnStep
@@ -48,7 +47,7 @@ def transfer(
     chosen = options or Options()
     target.check_words()
     chosen.check_words()
-    check_ahead(contract.rules, source.transport_ahead, source.where)
+    contract.policy.check_ahead(contract.rules, source.transport_ahead, source.where)
     began = time.perf_counter()
     with (
         target.open(chosen.declared_at_rest, on_connection) as there,
@@ -170,6 +169,7 @@ class _Run:
             edges=tuple(each for step in self._checked.steps for each in edges(step, self._opened.origins)),
             timings=self._timings.as_dict(),
             warnings=self._checked.warnings,
+            policy=self._contract.policy.name,
         )
 
 

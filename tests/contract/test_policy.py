@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from airflow_secure_provider.contract.policy import BUILT_IN, check_columns, check_source, check_target
+from airflow_secure_provider.contract.policy import BUILT_IN
 from airflow_secure_provider.errors import ContractError
 from airflow_secure_provider.model import (
     AtRest,
@@ -54,7 +54,7 @@ def dataset(
 def problem(classification: str, status: DatasetStatus, side: str) -> str:
     """The refusal, or nothing."""
     try:
-        (check_source if side == "source" else check_target)(rules(classification), status)
+        (BUILT_IN.check_source if side == "source" else BUILT_IN.check_target)(rules(classification), status)
     except ContractError as error:
         return str(error)
     return ""
@@ -70,11 +70,11 @@ def test_protections_of_a_class(classification: Classification, protection: Prot
     rule = ColumnRule("ssn", classification, protection)
 
     if classification != "restricted" or protection in strong:
-        check_columns([rule])
+        BUILT_IN.check_columns([rule])
         return
     has = "no protection" if protection == "none" else f"protection {protection}"
     with pytest.raises(ContractError) as caught:
-        check_columns([rule])
+        BUILT_IN.check_columns([rule])
     assert str(caught.value) == (
         f"column 'ssn' is restricted and has {has}; set one of encrypt, tokenize, fpe, pseudonymize, redact, nullify, drop"
     )
@@ -83,8 +83,10 @@ def test_protections_of_a_class(classification: Classification, protection: Prot
 def test_each_class_requires_at_least_what_the_one_below_does() -> None:
     for lower, higher in itertools.pairwise(CLASSES):
         for requirement in ("tls", "peer_verified", "at_rest", "source_key_control"):
-            assert getattr(BUILT_IN[higher], requirement) >= getattr(BUILT_IN[lower], requirement)
-    assert set(BUILT_IN) == set(Classification)
+            assert getattr(BUILT_IN.requirements[higher], requirement) >= getattr(
+                BUILT_IN.requirements[lower], requirement
+            )
+    assert set(BUILT_IN.requirements) == set(Classification)
 
 
 # transport
@@ -227,7 +229,7 @@ def test_a_source_whose_restricted_columns_are_cells_is_client_side_encrypted(
     states = {column.name: column for column in columns if column}
     said = ""
     try:
-        check_source(contract, database, states)
+        BUILT_IN.check_source(contract, database, states)
     except ContractError as error:
         said = str(error)
 
@@ -238,7 +240,7 @@ def test_the_strictest_column_counts() -> None:
     given = rules("public", "restricted", "internal")
 
     with pytest.raises(ContractError, match="column 'restricted_column' is restricted"):
-        check_source(given, dataset(at_rest=AtRest("SSE-S3", evidence=OBSERVED)))
+        BUILT_IN.check_source(given, dataset(at_rest=AtRest("SSE-S3", evidence=OBSERVED)))
 
 
 def test_every_unmet_requirement_is_said() -> None:
@@ -259,9 +261,9 @@ def test_every_unmet_requirement_is_said() -> None:
 def test_insecure_transport_comes_back_as_a_warning(classification: str, in_transit: InTransit) -> None:
     given, target = rules(classification), dataset(in_transit)
     with pytest.raises(ContractError) as caught:
-        check_target(given, target)
+        BUILT_IN.check_target(given, target)
 
-    (warning,) = check_target(given, target, allow_insecure_transport=True)
+    (warning,) = BUILT_IN.check_target(given, target, allow_insecure_transport=True)
 
     assert warning.startswith(
         f"allow_insecure_transport=True: column '{classification}_column' is {classification}"
@@ -270,10 +272,12 @@ def test_insecure_transport_comes_back_as_a_warning(classification: str, in_tran
 
 
 def test_secure_transport_gives_no_warning() -> None:
-    assert check_target(rules("restricted"), dataset(), allow_insecure_transport=True) == []
-    assert check_target(rules("public"), dataset(PLAINTEXT)) == []
+    assert BUILT_IN.check_target(rules("restricted"), dataset(), allow_insecure_transport=True) == []
+    assert BUILT_IN.check_target(rules("public"), dataset(PLAINTEXT)) == []
 
 
 def test_insecure_transport_waives_no_storage() -> None:
     with pytest.raises(ContractError, match="the target must be encrypted at rest"):
-        check_target(rules("confidential"), dataset(PLAINTEXT, AtRest()), allow_insecure_transport=True)
+        BUILT_IN.check_target(
+            rules("confidential"), dataset(PLAINTEXT, AtRest()), allow_insecure_transport=True
+        )

@@ -11,7 +11,7 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_secure_provider.crypto.keyset import create
-from airflow_secure_provider.errors import ConfigurationError, ContractError, StoreUnavailable
+from airflow_secure_provider.errors import ConfigurationError, ContractError, StoreError, StoreUnavailable
 from airflow_secure_provider.keyrings.local import create_key_file
 from airflow_secure_provider.keyrings.opening import local_key_path
 from airflow_secure_provider.model import Evidence
@@ -129,3 +129,54 @@ def test_on_kill_before_a_run_does_nothing() -> None:
     task = load(columns={"a": "none"})
     task.on_kill()
     assert task._execution is None
+
+
+def test_a_class_policy_is_the_deployments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "kind: ClassPolicy\nid: acme\nversion: 1\nclasses: {internal: {protections: [tokenize, drop]}, "
+        "confidential: {protections: [tokenize, drop]}, restricted: {protections: [tokenize, drop]}}"
+    )
+    columns = {"a": {"method": "none", "classification": "internal"}}
+    with DAG("d") as dag:
+        task = load(columns=columns)
+    dag.fileloc = str(tmp_path / "dag.py")
+    assert Execution(task)._read_contract().policy.name == "built-in"
+    monkeypatch.setenv("AIRFLOW__SECURE_PROVIDER__CLASS_POLICY", str(policy))
+    with pytest.raises(
+        ContractError, match="'a' is internal and has no protection; set one of tokenize, drop"
+    ):
+        Execution(task)._read_contract()
+    monkeypatch.setenv("AIRFLOW__SECURE_PROVIDER__CLASS_POLICY", "policy.yaml")
+    with pytest.raises(ConfigurationError, match="class_policy 'policy\.yaml': expected an absolute path"):
+        Execution(task)._read_contract()
+    monkeypatch.setenv("AIRFLOW__SECURE_PROVIDER__CLASS_POLICY", str(tmp_path / "gone.yaml"))
+    with pytest.raises(StoreError, match="can't be read"):
+        Execution(task)._read_contract()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"source": "crm.a", "query": "SELECT 1"}, "give either source= or query="),
+        ({}, "give either source= or query="),
+        ({"query": "SELECT 1", "where": "a"}, "write it into the query"),
+        ({"source": "s3://b/k", "where": "a"}, "the source is an object"),
+    ],
+)
+def test_one_source(given: dict[str, Any], says: str) -> None:
+    task = MaskColumnsOperator(task_id="m", target="t", columns={"a": "none"}, **given)
+    with pytest.raises(ConfigurationError, match=says):
+        task.make_source(Execution(task))
+
+
+def test_source_and_target_are_tables_objects_or_a_query() -> None:
+    def made(**given: Any) -> tuple[str, str]:
+        task = MaskColumnsOperator(task_id="m", columns={"a": "none"}, aws_conn_id=None, **given)
+        clients = Execution(task)
+        clients.s3_client = lambda: None  # type: ignore[method-assign]
+        return type(task.make_source(clients)).__name__, type(task.make_target(clients)).__name__
+
+    assert made(source="crm.a", target="crm.b") == ("PostgresSource", "TableTarget")
+    assert made(query="SELECT 1", target="s3://b/k.csv") == ("QuerySource", "ObjectTarget")
+    assert made(source="s3://b/k.csv", target="crm.b") == ("S3Source", "TableTarget")
