@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from airflow_secure_provider.contract.policy_document import from_document
 from airflow_secure_provider.contract.rules import column_rule
 from airflow_secure_provider.crypto.cmac import Cmac
 from airflow_secure_provider.crypto.keyset import Keyset
 from airflow_secure_provider.crypto.ragged import Ragged
 from airflow_secure_provider.crypto.siv import Siv
+from airflow_secure_provider.model import Classification, Protection
 from airflow_secure_provider.protection.binding import bindings
 from airflow_secure_provider.protection.plan import keyed, reversible
+from airflow_secure_provider.stores.object_state import COLUMNS, read_state
 
 FORMATS = Path(__file__).parent.parent / "docs" / "formats"
 VALUES, CELLS = ((FORMATS / name).read_text() for name in ("values.md", "cells.md"))
@@ -88,3 +92,34 @@ def test_an_encrypted_cell(id_: str | None) -> None:
     cell = b"\x02" + (1).to_bytes(4, "big") + nonce + tag + ciphertext
     beside = [pa.array([id_])] if id_ else []
     assert reversible(rule, KEYS).reveal(pa.array([cell]), beside).to_pylist() == ["ana@example.com"]
+
+
+def blocks(path: str, language: str) -> list[str]:
+    parts = (FORMATS.parent / path).read_text().split("```")[1::2]
+    return [part.removeprefix(language) for part in parts if part.partition("\n")[0] == language]
+
+
+def test_metadata_of_objects() -> None:
+    (packed,) = blocks("formats/object-metadata.md", "")
+    (text,) = blocks("formats/object-metadata.md", "json")
+    states = read_state({COLUMNS: "".join(packed.split())}, "it")
+    told = [
+        [
+            each.name,
+            each.classification,
+            each.protection,
+            each.domain,
+            each.scope,
+            each.keyset_id,
+            each.key_version,
+        ]
+        + [each.parameters]
+        for each in states.values()
+    ]
+    assert [1, told] == json.loads(text)
+
+
+def test_the_class_policy_is_one() -> None:
+    (text,) = blocks("formats/class-policy.md", "yaml")
+    policy = from_document(text, "docs")
+    assert Protection.GENERALIZE in policy.requirements[Classification.RESTRICTED].protections

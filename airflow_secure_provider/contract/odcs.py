@@ -73,15 +73,23 @@ def _protection(column: Mapping[str, Any], place: str) -> Any:
 
 
 def _choose(schema: list[dict[str, Any]], dataset: str | None, where: str) -> dict[str, Any]:
-    table = dataset.rpartition(".")[2] if dataset else None
-    exact = [item for item in schema if dataset and dataset in (item["name"], item.get("physicalName"))]
-    chosen = exact or [item for item in schema if dataset is None or item["name"] == table]
+    is_object = dataset is not None and dataset.startswith("s3://")
+    table = dataset.rpartition(".")[2] if dataset and not is_object else None
+    chosen = [item for item in schema if dataset and dataset in (item["name"], item.get("physicalName"))]
+    if not chosen and is_object:  # a folder, or the only one: the names of objects change by the day
+        chosen = [item for item in schema if _is_folder_of(str(item.get("physicalName")), str(dataset))]
+        chosen = chosen or (schema if len(schema) == 1 else [])
+    chosen = chosen or [item for item in schema if dataset is None or item["name"] == table]
     if len(chosen) != 1:
         known = quoted([item["name"] for item in schema]) or "nothing"
         raise ContractError(
             f"contract {where} describes {known}, none of them {dataset!r}: give the one that is meant this physicalName"
         )
     return chosen[0]
+
+
+def _is_folder_of(physical: str, dataset: str) -> bool:
+    return physical.startswith("s3://") and physical.endswith("/") and dataset.startswith(physical)
 
 
 # --- gate 2: the published JSON Schema ----------------------------------------------------------------------

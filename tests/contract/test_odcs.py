@@ -346,3 +346,41 @@ def test_broken_yaml(text: str | bytes, message: str) -> None:
 )  # fmt: skip
 def test_values_in_the_wrong_place_are_not_quoted(text: str) -> None:
     assert refusal(text)  # which looks for the canary
+
+
+TWO = """\
+apiVersion: v3.1.0
+kind: DataContract
+id: c
+version: 1.0.0
+status: active
+schema:
+  - name: people
+    physicalName: s3://lake/people/
+    properties: [{name: id, classification: public}]
+  - name: orders
+    physicalName: s3://lake/orders.csv
+    properties: [{name: id, classification: internal}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("uri", "chosen"),
+    [
+        ("s3://lake/people/2026-11-21.csv", "s3://lake/people/"),
+        ("s3://lake/orders.csv", "s3://lake/orders.csv"),
+        ("s3://lake/orders.csv.1", None),
+        ("s3://lake/peoples/1.csv", None),
+        ("s3://other/people.csv", None),
+    ],
+)
+def test_an_object_is_found_by_its_uri_or_folder(uri: str, chosen: str | None) -> None:
+    if chosen is not None:
+        assert from_odcs(TWO, "c", uri).dataset == chosen
+        return
+    with pytest.raises(ContractError, match="give the one that is meant this physicalName"):
+        from_odcs(TWO, "c", uri)
+
+
+def test_the_only_dataset_is_the_objects() -> None:
+    assert from_odcs(CONTRACT, "c", "s3://lake/2026-11-21.csv").dataset == "crm.customers"

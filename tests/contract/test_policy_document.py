@@ -99,7 +99,7 @@ def test_more_can_be_asked_for() -> None:
     ],
 )
 def test_what_it_must_not_say(classes: str, says: str) -> None:
-    with pytest.raises(ContractError, match="class policy p.yaml") as caught:
+    with pytest.raises(ContractError, match=r"class policy p\.yaml") as caught:
         from_document(f"{HEAD}classes:\n{classes}\n", "p.yaml")
     assert says in str(caught.value)
 

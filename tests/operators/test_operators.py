@@ -148,7 +148,7 @@ def test_a_class_policy_is_the_deployments(monkeypatch: pytest.MonkeyPatch, tmp_
     ):
         Execution(task)._read_contract()
     monkeypatch.setenv("AIRFLOW__SECURE_PROVIDER__CLASS_POLICY", "policy.yaml")
-    with pytest.raises(ConfigurationError, match="class_policy 'policy\.yaml': expected an absolute path"):
+    with pytest.raises(ConfigurationError, match=r"class_policy 'policy\.yaml': expected an absolute path"):
         Execution(task)._read_contract()
     monkeypatch.setenv("AIRFLOW__SECURE_PROVIDER__CLASS_POLICY", str(tmp_path / "gone.yaml"))
     with pytest.raises(StoreError, match="can't be read"):
