@@ -105,15 +105,9 @@ def test_metadata_of_objects() -> None:
     states = read_state({COLUMNS: "".join(packed.split())}, "it")
     told = [
         [
-            each.name,
-            each.classification,
-            each.protection,
-            each.domain,
-            each.scope,
-            each.keyset_id,
-            each.key_version,
+            *(each.name, each.classification, each.protection, each.domain, each.scope, each.keyset_id),
+            *(each.key_version, each.parameters),
         ]
-        + [each.parameters]
         for each in states.values()
     ]
     assert [1, told] == json.loads(text)
