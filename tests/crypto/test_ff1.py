@@ -1,4 +1,4 @@
-"""FF1 against NIST's samples, another library, and a plain reading of SP 800-38G."""
+"""FF1 against NIST's samples, two other libraries, and a plain reading of SP 800-38G."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from airflow_secure_provider.crypto.ff1 import Ff1
 from airflow_secure_provider.crypto.ragged import Ragged
 from airflow_secure_provider.crypto.symbols import Alphabet, spell
+
+from .ubiq import ff1 as ubiq
 
 KEY_128 = "2B7E151628AED2A6ABF7158809CF4F3C"
 KEY_192 = KEY_128 + "EF4359D8D580AA4F"
@@ -153,6 +155,23 @@ def test_equals_libffx(key_bytes: int, radix: int) -> None:
     ]
 
     assert encrypt(values, alphabet, tweak, key) == [oracle.encrypt(value, tweak=tweak) for value in values]
+
+
+@pytest.mark.parametrize("radix", [2, 10, 36, 62])
+@pytest.mark.parametrize("key_bytes", [16, 24, 32])
+def test_equals_ubiq(key_bytes: int, radix: int) -> None:
+    rng = random.Random(f"ubiq {key_bytes} {radix}")
+    alphabet, key, tweak = Alphabet(characters(radix)), rng.randbytes(key_bytes), rng.randbytes(13)
+    oracle = ubiq(key, tweak, alphabet.characters)
+    values = [
+        "".join(rng.choices(alphabet.characters, k=rng.randrange(alphabet.min_length, 40)))
+        for _ in range(200)
+    ]
+
+    encrypted = encrypt(values, alphabet, tweak, key)
+
+    assert encrypted == [oracle.Encrypt(value) for value in values]
+    assert [oracle.Decrypt(value) for value in encrypted] == values
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 1_000, 30_000])
