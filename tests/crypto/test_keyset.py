@@ -13,6 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from airflow_secure_provider.crypto import keyset as keysets
 from airflow_secure_provider.crypto.keyset import (
@@ -26,13 +28,15 @@ from airflow_secure_provider.crypto.keyset import (
 from airflow_secure_provider.errors import ConfigurationError, DecryptionError, FormatError, KeyringError
 from airflow_secure_provider.keyrings.local import LocalKeyring
 
+from .vectors import case_id, wycheproof
+
 KEYRING = LocalKeyring("local:test", bytes(range(32)))
 DATA_KEY = bytes(range(64))
 
 
-def hkdf_sha256(secret: bytes, info: bytes, length: int) -> bytes:
-    """RFC 5869 without a salt, from HMAC alone."""
-    pseudo_random_key = hmac.digest(bytes(32), secret, hashlib.sha256)
+def hkdf_sha256(secret: bytes, info: bytes, length: int, salt: bytes = b"") -> bytes:
+    """RFC 5869, from HMAC alone."""
+    pseudo_random_key = hmac.digest(salt or bytes(32), secret, hashlib.sha256)
     output = block = b""
     for counter in itertools.count(1):
         if len(output) >= length:
@@ -67,6 +71,18 @@ def test_the_reference_is_rfc_5869() -> None:
     assert hkdf_sha256(b"\x0b" * 22, b"", 42).hex() == (
         "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"
     )
+
+
+_HKDF = [
+    case for case in wycheproof("Protocol/wycheproof/hkdf_sha256_test.json") if case["result"] == "valid"
+]
+
+
+@pytest.mark.parametrize("case", _HKDF, ids=case_id)
+def test_the_reference_and_the_library_equal_wycheproof(case: dict[str, Any]) -> None:
+    given = {name: case[name] for name in ("info", "salt")}
+    assert hkdf_sha256(case["ikm"], length=case["size"], **given) == case["okm"]
+    assert HKDF(SHA256(), case["size"], **given).derive(case["ikm"]) == case["okm"]
 
 
 @pytest.mark.parametrize(

@@ -25,4 +25,8 @@ def case_id(case: dict[str, Any]) -> str:
 
 
 def _decoded(name: str, value: Any) -> Any:
-    return bytes.fromhex(value) if name in ("key", "aad", "msg", "ct", "tag") else value
+    return (
+        bytes.fromhex(value)
+        if name in ("key", "aad", "msg", "ct", "tag", "ikm", "salt", "info", "okm")
+        else value
+    )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from airflow_secure_provider.contract.contract import from_columns
 from airflow_secure_provider.errors import ContractError, DecryptionError, FormatError
+from airflow_secure_provider.protection.reversible import ColumnCipher
 
 from .conftest import Refuses
 from .world import CANARY, World, as_csv
@@ -35,6 +38,19 @@ def stays(world: World) -> World:
     )
     world.load(world.lake.encrypt(as_csv(ROWS, HEADER)).data, COLUMNS, "crm.stays")
     return world
+
+
+def test_a_renamed_or_copied_table_still_reveals(stays: World) -> None:
+    """Cells depend on the author's names, not on where they lie."""
+    cells = "SELECT salary FROM crm.{} ORDER BY id"
+    stays.execute(
+        "CREATE TABLE crm.copied AS SELECT * FROM crm.stays; ALTER TABLE crm.stays RENAME TO visits"
+    )
+    contract = from_columns(COLUMNS, "crm.customers")
+    for table in ("copied", "visits"):
+        held = [row[0] for row in stays.query(cells.format(table))]
+        cipher = ColumnCipher(next(r for r in contract.rules if r.name == "salary"), stays.lake.keyset)
+        assert cipher.reveal(pa.array(held), [pa.array(["1", "2", "3"])]).to_pylist() == ["100", "200", None]
 
 
 def revealed(world: World, *names: str, table: str = "crm.stays", **options: Any) -> list[tuple[Any, ...]]:
