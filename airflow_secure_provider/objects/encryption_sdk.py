@@ -1,8 +1,9 @@
 """AWS Encryption SDK messages, read as a stream (message format version 2, key commitment required).
 
-Reading goes through the SDK itself; what this adds is everything around it that the SDK leaves open: the header's
-encryption context is checked before any plaintext, bytes behind the message are refused, one failure poisons the
-stream (the SDK would skip a bad frame when read on), and the key service's own error reaches the message.
+The header, its data key and the key commitment go through the SDK itself. So does the body of a message without frames;
+one with frames is read by :mod:`.encryption_sdk_frames`. What this adds is everything around it that the SDK leaves open:
+the header's encryption context is checked before any plaintext, bytes behind the message are refused, one failure poisons
+the stream (the SDK would skip a bad frame when read on), and the key service's own error reaches the message.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from cryptography.exceptions import InvalidSignature, InvalidTag
 
 from ..errors import ConfigurationError, DecryptionError, SecureProviderError
 from ..model import AtRest, Evidence
+from .encryption_sdk_frames import FramedBody, FrameError, MessageKey
 from .encryption_sdk_keys import KmsKeys, kms_keys
 from .source import Counted
 
@@ -55,9 +57,13 @@ class EncryptionSdkStream:
         self._body = body
         self._keys: KmsKeys = kms_keys(kms_client, key_arns)
         self._failed: str | None = None
-        self._stream = self._guard(lambda: _open_stream(body, self._keys, context))
+        opening = _Opening(body)
+        self._stream = self._guard(lambda: _open_stream(opening, self._keys, context))
         header = self._guard(lambda: self._stream.header)
         self._frame_bytes = header.frame_length or MAX_FRAME_BYTES
+        self._frames: FramedBody | None = None
+        if header.frame_length:
+            self._frames = self._guard(lambda: FramedBody(body, opening.key(header)))
         self._at_rest = AtRest(
             scheme="client-side",
             algorithm=f"AWS Encryption SDK {header.algorithm.name}",
@@ -71,13 +77,15 @@ class EncryptionSdkStream:
         return self._at_rest
 
     def read(self, size: int, /) -> bytes:
-        """Up to one frame of plaintext: reads of whole frames are what the SDK does fastest."""
+        """Some plaintext: about 1 MiB, or a frame if that is more, whatever *size* is."""
+        if self._frames is not None:
+            return bytes(self._guard(self._frames.read))
         plain: bytes = self._guard(lambda: self._stream.read(min(size, self._frame_bytes)))
         return plain
 
     def finish(self) -> None:
         """Last frame and signature footer verified, and nothing behind them."""
-        self._guard(self._stream.close)
+        self._guard(self._stream.close if self._frames is None else self._frames.finish)
         self._body.expect_end()
 
     def _guard(self, step: Callable[[], Any]) -> Any:
@@ -101,7 +109,9 @@ class EncryptionSdkStream:
         body = self._body
         if isinstance(error, sdk.DecryptKeyError) and self._keys.refusal is not None:
             return type(self._keys.refusal)(f"{body.where}: {self._keys.refusal}")
-        if isinstance(error, (InvalidTag, InvalidSignature)):
+        if isinstance(error, FrameError):
+            what = str(error)
+        elif isinstance(error, (InvalidTag, InvalidSignature)):
             what = "does not authenticate: it was altered, or is damaged"
         elif isinstance(error, sdk.DecryptKeyError):
             what = f"has no data key that an accepted key opens; accepted: {self._keys.accepted_in_words}"
@@ -120,7 +130,32 @@ class EncryptionSdkStream:
         )
 
 
-def _open_stream(body: Counted, keys: Any, context: Mapping[str, str]) -> Any:
+class _Opening:
+    """The object while the SDK reads its header, which the signature covers, and what the SDK was given for it."""
+
+    def __init__(self, body: Counted) -> None:
+        self.body = body
+        self.materials: Any = None
+        self._header: list[bytes] = []
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self.body.read(size)
+        self._header.append(piece)
+        return piece
+
+    def key(self, header: Any) -> MessageKey:
+        return MessageKey(
+            suite=bytes(header.algorithm.id_as_bytes()),
+            message_id=header.message_id,
+            frame_bytes=header.frame_length,
+            header=b"".join(self._header),
+            data_key=self.materials.data_key.data_key,
+            commitment=header.commitment_key,
+            verification_key=self.materials.verification_key,
+        )
+
+
+def _open_stream(opening: _Opening, keys: Any, context: Mapping[str, str]) -> Any:
     import aws_encryption_sdk
     from aws_encryption_sdk.identifiers import CommitmentPolicy
     from aws_encryption_sdk.materials_managers.default import DefaultCryptoMaterialsManager
@@ -134,10 +169,11 @@ def _open_stream(body: Counted, keys: Any, context: Mapping[str, str]) -> Any:
                 if got.get(key) != value:
                     found = f"{key}={got[key]!r}" if key in got else f"no {key!r}"
                     raise DecryptionError(
-                        f"{body.where}: its encryption context has {found}, expected {key}={value!r}; "
+                        f"{opening.body.where}: its encryption context has {found}, expected {key}={value!r}; "
                         "it was written for something else"
                     )
-            return super().decrypt_materials(request)
+            opening.materials = super().decrypt_materials(request)
+            return opening.materials
 
     client = aws_encryption_sdk.EncryptionSDKClient(
         commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT,
@@ -145,8 +181,8 @@ def _open_stream(body: Counted, keys: Any, context: Mapping[str, str]) -> Any:
     )
     return client.stream(
         mode="d",
-        source=body,
-        source_length=body.total,
+        source=opening,
+        source_length=opening.body.total,
         materials_manager=CheckingManager(keys),
         max_body_length=MAX_FRAME_BYTES,
     )

@@ -59,9 +59,13 @@ class Counted:
     def peek(self, size: int) -> bytes:
         """The next bytes without taking them."""
         head = self.read(size)
-        self._ahead = head + self._ahead
-        self.position -= len(head)
+        self.unread(head)
         return head
+
+    def unread(self, data: bytes) -> None:
+        """Put back what was read last."""
+        self._ahead = data + self._ahead
+        self.position -= len(data)
 
     def expect_end(self) -> None:
         """:raises FormatError: unless the body ends here and has the stated length."""
