@@ -18,7 +18,7 @@ from ._failures import as_airflow_failures
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from .reprotect_columns import ReprotectColumnsOperator
+    from ._settings import ReprotectionTask
 
 
 class ReprotectionRun(HookClients):
@@ -26,7 +26,7 @@ class ReprotectionRun(HookClients):
     :ivar tables: the tables, as they were last seen.
     """
 
-    def __init__(self, operator: ReprotectColumnsOperator) -> None:
+    def __init__(self, operator: ReprotectionTask) -> None:
         super().__init__(operator)
         self._operator = operator
         self.tables: Sequence[DatasetStatus] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -33,6 +33,16 @@ class Task(Protocol):
     task_id: str
     dag: Any
     aws_conn_id: str | None
+
+
+class ReprotectionTask(Task, Protocol):
+    """What ReprotectColumnsOperator's author sets, rendered."""
+
+    keyset: str
+    domains: Sequence[str] | None
+    postgres_conn_id: str
+    set_role: str | None
+    allow_insecure_transport: bool
 
 
 class TransferTask(Task, Protocol):
