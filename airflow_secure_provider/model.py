@@ -178,6 +178,35 @@ class ColumnStatus:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
+def recorded_status(
+    name: str,
+    classification: str,
+    protection: str,
+    domain: str | None,
+    scope: str | None,
+    keyset_id: str | None,
+    key_version: int | None,
+    parameters: Mapping[str, Any],
+) -> ColumnStatus:
+    """A column's status out of its record, in the order in which records have it.
+
+    :raises ValueError: for a class or a protection that is unknown.
+    """
+    kind = Protection(protection)
+    return ColumnStatus(
+        name=name,
+        classification=Classification(classification),
+        protection=kind,
+        algorithm=algorithm(kind, parameters),
+        reversible=kind.reversible,
+        domain=domain,
+        scope=scope,
+        keyset_id=keyset_id,
+        key_version=key_version,
+        parameters=parameters,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetRef:
     """A dataset by its OpenLineage name.

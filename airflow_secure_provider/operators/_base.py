@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -26,6 +26,8 @@ class SecureTransferOperator(BaseOperator):
     reveal_with: str | None = None
     reveal_aws_conn_id: str | None = None
     purpose: str | None = None
+    encryption_context: Mapping[str, str] | None = None
+    kms_key_arns: Sequence[str] | None = None
 
     def __init__(
         self,
@@ -99,4 +101,16 @@ class SecureTransferOperator(BaseOperator):
             mode=self.mode,
             set_role=self.set_role,
             allow_insecure_transport=self.allow_insecure_transport,
+        )
+
+    def object_source(self, clients: Clients, uri: str) -> Source:
+        """An S3 object as source, for operators that have ``encryption_context`` and ``kms_key_arns``."""
+        from ..transfer import S3Source
+
+        return S3Source(
+            clients.s3_client(),
+            clients.kms_client,
+            uri,
+            context=self.encryption_context or {},
+            key_arns=self.kms_key_arns,
         )

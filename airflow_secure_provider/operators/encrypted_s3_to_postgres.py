@@ -68,12 +68,4 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
         return self.table
 
     def make_source(self, clients: Clients) -> Source:
-        from ..transfer import S3Source
-
-        return S3Source(
-            clients.s3_client(),
-            clients.kms_client,
-            self.source,
-            context=self.encryption_context or {},
-            key_arns=self.kms_key_arns,
-        )
+        return self.object_source(clients, self.source)

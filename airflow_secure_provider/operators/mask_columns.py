@@ -81,7 +81,7 @@ class MaskColumnsOperator(FromTableOperator):
 
     def make_source(self, clients: Clients) -> Source:
         from ..errors import ConfigurationError
-        from ..transfer import QuerySource, S3Source
+        from ..transfer import QuerySource
 
         if bool(self.source) == bool(self.query):
             raise ConfigurationError(f"task {self.task_id!r}: give either source= or query=")
@@ -95,13 +95,7 @@ class MaskColumnsOperator(FromTableOperator):
             return QuerySource(connect, self.query, set_role=self.read_role)
         if not _is_object(self.source):
             return super().make_source(clients)
-        return S3Source(
-            clients.s3_client(),
-            clients.kms_client,
-            self.source,
-            context=self.encryption_context or {},
-            key_arns=self.kms_key_arns,
-        )
+        return self.object_source(clients, self.source)
 
     def make_target(self, clients: Clients) -> Target:
         if not _is_object(self.target):

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 
 from ..errors import ConfigurationError, FormatError
-from ..model import Classification, ColumnStatus, Protection, algorithm
+from ..model import ColumnStatus, recorded_status
 
 COLUMNS = "secure-provider-columns"
 LOAD = "secure-provider-load"
@@ -58,34 +58,9 @@ def read_state(metadata: Mapping[str, str], where: str) -> dict[str, ColumnStatu
         version, rows = json.loads(text)
         if version != 1:
             raise ValueError
-        states = [_state(*row) for row in rows]
+        states = [recorded_status(*row) for row in rows]
     except (ValueError, TypeError, zlib.error, RecursionError):
         raise FormatError(
             f"{where}: its metadata {COLUMNS!r} can't be read, so nobody knows what its columns hold; write it again"
         ) from None
     return {state.name: state for state in states}
-
-
-def _state(
-    name: str,
-    classification: str,
-    protection: str,
-    domain: str | None,
-    scope: str | None,
-    keyset_id: str | None,
-    key_version: int | None,
-    parameters: dict[str, object],
-) -> ColumnStatus:
-    kind = Protection(protection)
-    return ColumnStatus(
-        name=name,
-        classification=Classification(classification),
-        protection=kind,
-        algorithm=algorithm(kind, parameters),
-        reversible=kind.reversible,
-        domain=domain,
-        scope=scope,
-        keyset_id=keyset_id,
-        key_version=key_version,
-        parameters=parameters,
-    )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import ContractError, StoreUnavailable
-from ..model import Classification, ColumnStatus, ContractRef, Protection, algorithm
+from ..model import ColumnStatus, ContractRef, Protection, recorded_status
 from .manifest import manifest_failures
 from .postgres import Connection, TableName
 
@@ -29,22 +29,7 @@ def read_states(connection: Connection, table: TableName) -> dict[str, ColumnSta
             "FROM secure_provider.column_state WHERE target = %s",
             (str(table),),
         ).fetchall()
-    states = {}
-    for name, classification, protection, domain, scope, keyset_id, key_version, parameters in rows:
-        kind = Protection(protection)
-        states[name] = ColumnStatus(
-            name=name,
-            classification=Classification(classification),
-            protection=kind,
-            algorithm=algorithm(kind, parameters),
-            reversible=kind.reversible,
-            domain=domain,
-            scope=scope,
-            keyset_id=keyset_id,
-            key_version=key_version,
-            parameters=parameters,
-        )
-    return states
+    return {row[0]: recorded_status(*row) for row in rows}
 
 
 Domain = tuple[Protection, str]
