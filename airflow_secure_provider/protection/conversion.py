@@ -30,7 +30,7 @@ def convert(column: Any, target: Any, *, name: str, what: str, first_record: int
     if column.type == target:
         return column
     index = None
-    if pa.types.is_integer(target) and pa.types.is_string(column.type):
+    if pa.types.is_integer(target) and pa.types.is_string(column.type) and _may_hold_x(column):
         # Arrow also reads 0xFF, and as two's complement: as another number.
         index = pc.index(pc.match_substring(column, "x", ignore_case=True), True).as_py()
         if index >= 0:
@@ -50,6 +50,15 @@ def convert(column: Any, target: Any, *, name: str, what: str, first_record: int
             f"{where}: column {name!r} is {column.type} and can't become {what}; change the table's type"
         )
     raise _not_what(what, name, first_record + index, where)
+
+
+def _may_hold_x(column: Any) -> bool:
+    """Without a look at each value: whether the letter stands anywhere in the buffer."""
+    data = column.buffers()[2] if isinstance(column, pa.Array) else None
+    if data is None:
+        return isinstance(column, pa.ChunkedArray)
+    text = bytes(data)
+    return b"x" in text or b"X" in text
 
 
 def _not_what(what: str, name: str, record: int, where: str) -> FormatError:

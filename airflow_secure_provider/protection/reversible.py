@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..crypto import cells
+from ..crypto.block import fresh_blocks
 from ..crypto.cells import Cells
 from ..crypto.keyset import Keyset
-from ..crypto.ragged import BLOCK, Ragged
+from ..crypto.ragged import Ragged
 from ..crypto.siv import Siv
 from ..errors import DecryptionError, FormatError
 from ..model import ColumnRule, Protection
@@ -72,8 +72,7 @@ class ColumnCipher:
         plain = to_ragged(column)
         nonces = None
         if self._kind == cells.ENCRYPTED:
-            # A fresh nonce for every non-null row, never taken from the caller.
-            nonces = np.frombuffer(os.urandom(BLOCK * len(plain)), dtype=np.uint64)
+            nonces = fresh_blocks(len(plain))  # one for every non-null row, never taken from the caller
         room = Cells.room(self._kind, plain.lengths)
         bound = bound_rows(beside, column) if self._binds else None
         tags = self._cipher(self.version).seal(plain, room.ciphertext, nonces, bound)

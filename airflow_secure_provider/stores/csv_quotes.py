@@ -34,6 +34,7 @@ class Quotes:
         self.stray_at: int | None = None
         self.blank_line = False
         self._delimiter, self._quote = ord(delimiter), ord(quote)
+        self._quote_byte = quote.encode()
         self._open = False
         self._before = _FEED  # the byte before the next block; a file begins as a line does
         self._offset = 0
@@ -52,6 +53,10 @@ class Quotes:
         if not len(characters):
             self._offset += skipped
             return 0
+        if not self._open and self._before != self._quote and self._is_plain(block):
+            self._before = block[-1]
+            self._offset += len(block)
+            return block.rfind(b"\n") + 1
         quotes, feeds, returns, delimiters = (
             _bits(characters == code) for code in (self._quote, _FEED, _RETURN, self._delimiter)
         )
@@ -70,6 +75,15 @@ class Quotes:
         self._offset += skipped + len(characters)
         last = _last(feeds & ~inside)
         return 0 if last < 0 else skipped + last + 1
+
+    def _is_plain(self, block: bytes) -> bool:
+        """Nothing in the block needs a second look: neither a quote nor a blank line, and no carriage return."""
+        return (
+            self._quote_byte not in block
+            and b"\r" not in block
+            and b"\n\n" not in block
+            and not (self._before in (_FEED, _RETURN) and block.startswith(b"\n"))
+        )
 
     def _inside(self, quotes: Bits) -> Bits:
         """For each byte, whether an odd number of quotes stands before or at it."""

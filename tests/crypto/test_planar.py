@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 
+from airflow_secure_provider.crypto.block import fresh_blocks
 from airflow_secure_provider.crypto.planar import Layout, copy, gather, repacked, scatter
 from airflow_secure_provider.crypto.ragged import Ragged
 
@@ -82,3 +83,12 @@ def test_planes_of_no_rows() -> None:
 
     assert gather(rows, layout) == []
     scatter([], layout, rows)
+
+
+def test_fresh_blocks_are_all_different() -> None:
+    made = [fresh_blocks(count) for count in (0, 1, 10_000, 10_000)]
+    assert [len(each) for each in made] == [0, 2, 20_000, 20_000]
+    blocks = np.concatenate(made).view("V16")
+    assert len(set(blocks.tolist())) == 20_001
+    ones = np.unpackbits(np.concatenate(made).view(np.uint8)).mean()
+    assert 0.49 < ones < 0.51
