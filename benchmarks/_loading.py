@@ -63,7 +63,6 @@ def main(settings_file: str) -> None:
         )
         after = resource.getrusage(resource.RUSAGE_SELF)
         print(
-            after.ru_minflt - before.ru_minflt,
             after.ru_nvcsw - before.ru_nvcsw,
             after.ru_nivcsw - before.ru_nivcsw,
             after.ru_utime - before.ru_utime,

@@ -1,4 +1,4 @@
-"""Peak memory of a whole load: 1 GiB of encrypted CSV over TLS, in a process that does nothing else."""
+"""Whole loads: rows a second beside psql, and peak memory of 1 GiB over TLS in a process that does nothing else."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from airflow_secure_provider.crypto import keyset
 from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
 from airflow_secure_provider.stores.ddl import DDL
+from benchmarks import _messages, _throughput
 from benchmarks._object import ROW_BYTES
 from sandbox.aws import Aws
 from sandbox.ca import Authority
@@ -29,6 +30,13 @@ CREATE UNLOGGED TABLE crm.customers (id bigint, email bytea, ssn bytea, birth_da
 
 
 def figures() -> Iterator[tuple[str, float]]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        yield from _throughput.figures(Path(name))
+    yield from _messages.figures()
+    yield from _memory()
+
+
+def _memory() -> Iterator[tuple[str, float]]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory = Path(name)
         authority = Authority(directory / "ca")

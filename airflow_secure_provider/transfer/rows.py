@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ..errors import FormatError
 from ..protection.plan import ColumnStep
-from .pipeline import Timings
+from .pipeline import Timings, ahead
 from .sources import OpenSource
 from .targets import OpenTarget
 
@@ -36,18 +36,23 @@ class ProtectedRows:
     def produce(self) -> Iterator[list[Any]]:
         """The columns of each batch. It ends only after the source has proved to be whole."""
         record = 1
+        with ahead(self._parse, 1) as batches:
+            for batch in batches:
+                with self._timings.measure("protect and convert"):
+                    made = [self._protect(step, batch, record) for step in self._steps]
+                record += batch.num_rows
+                yield made
+        with self._timings.measure("authenticate the end"):
+            self._opened.finish()
+
+    def _parse(self) -> Iterator[Any]:
         batches = self._opened.batches()
         while True:
             with self._timings.measure("read, decrypt and parse"):
                 batch = next(batches, None)
             if batch is None:
-                break
-            with self._timings.measure("protect and convert"):
-                made = [self._protect(step, batch, record) for step in self._steps]
-            record += batch.num_rows
-            yield made
-        with self._timings.measure("authenticate the end"):
-            self._opened.finish()
+                return
+            yield batch
 
     def _protect(self, step: ColumnStep, batch: Any, first_record: int) -> Any:
         try:
