@@ -40,6 +40,7 @@ class SecureTransferOperator(BaseOperator):
         postgres_conn_id: str = "postgres_default",
         set_role: str | None = None,
         mode: str = "append",
+        key_columns: Sequence[str] = (),
         extra_columns: str = "refuse",
         allow_insecure_transport: bool = False,
         **kwargs: Any,
@@ -53,6 +54,7 @@ class SecureTransferOperator(BaseOperator):
         self.postgres_conn_id = postgres_conn_id
         self.set_role = set_role
         self.mode = mode
+        self.key_columns = key_columns
         self.extra_columns = extra_columns
         self.allow_insecure_transport = allow_insecure_transport
 
@@ -101,6 +103,7 @@ class SecureTransferOperator(BaseOperator):
             mode=self.mode,
             set_role=self.set_role,
             allow_insecure_transport=self.allow_insecure_transport,
+            key_columns=self.key_columns,
         )
 
     def object_source(self, clients: Clients, uri: str) -> Source:

@@ -33,7 +33,8 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
     :param aws_conn_id: for S3 and KMS.
     :param postgres_conn_id: its extra needs ``sslmode=verify-full`` and ``sslrootcert``.
     :param set_role: the role to act as, the owner of the table: a leased user owns nothing itself. (templated)
-    :param mode: ``append``, or ``replace`` what the table holds.
+    :param mode: ``append``, ``replace`` what the table holds, or ``upsert``: a row whose key is there changes it.
+    :param key_columns: for ``upsert``: by which a row is known. The table has a unique index on just these.
     :param extra_columns: columns outside the contract: ``refuse`` or ``drop``.
     :param allow_insecure_transport: load over a connection that is weaker than the columns' class demands; it shows in
         the log, in the report and as exposed or partial in lineage.

@@ -17,7 +17,7 @@ from ..model import AtRest, ColumnRule, DatasetStatus, Protection
 from ..protection.conversion import convert
 from ..protection.plan import ColumnStep, fit
 from ..protection.reversible import as_bytes
-from ..stores import audit, manifest, postgres, states
+from ..stores import audit, manifest, postgres, states, upsert
 from ..stores.audit import Revealing
 from ..stores.postgres import Connection, CopyWriter, TableColumn, TableName
 from ..stores.postgres_errors import postgres_failures
@@ -27,7 +27,7 @@ from .pipeline import ahead
 from .targets import Load, OpenTarget, Stored
 
 log = logging.getLogger(__name__)
-MODES = ("append", "replace")
+MODES = ("append", "replace", "upsert")
 _PROGRESS_SECONDS = 5.0
 
 
@@ -36,7 +36,8 @@ class TableTarget:
     """A PostgreSQL table.
 
     :param connect: gives a new psycopg 3 connection.
-    :param mode: ``append``, or ``replace`` what the table holds.
+    :param mode: ``append``, ``replace`` what the table holds, or ``upsert``: a row whose key is there changes it.
+    :param key_columns: for ``upsert``: by which a row is known; the table has a unique index on just these.
     :param set_role: the stable owner's role to act as; a leased user owns nothing itself.
     :param allow_insecure_transport: load although the connection is weaker than the class demands; the report shows it.
     """
@@ -46,6 +47,7 @@ class TableTarget:
     mode: str = "append"
     set_role: str | None = None
     allow_insecure_transport: bool = False
+    key_columns: Sequence[str] = ()
 
     @property
     def where(self) -> str:
@@ -54,6 +56,10 @@ class TableTarget:
     def check_words(self) -> None:
         if self.mode not in MODES:
             raise ConfigurationError(f"mode {self.mode!r}, expected one of {', '.join(MODES)}")
+        if isinstance(self.key_columns, str) or bool(self.key_columns) != (self.mode == "upsert"):
+            raise ConfigurationError(
+                "mode='upsert' takes key_columns=, a list of the columns by which a row is known, and no other mode does"
+            )
         TableName.parse(self.table)
 
     @contextmanager
@@ -68,7 +74,7 @@ class TableTarget:
             on_connection(connection)
             status = look_at(connection, table, declared)
             postgres.act_as(connection, self.set_role)
-            yield _OpenTable(connection, table, self.mode, status)
+            yield _OpenTable(connection, table, self.mode, status, self.key_columns)
 
 
 def look_at(connection: Connection, table: TableName, declared: Mapping[str, AtRest]) -> DatasetStatus:
@@ -78,12 +84,20 @@ def look_at(connection: Connection, table: TableName, declared: Mapping[str, AtR
 
 
 class _OpenTable:
-    def __init__(self, connection: Connection, table: TableName, mode: str, status: DatasetStatus) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        table: TableName,
+        mode: str,
+        status: DatasetStatus,
+        key_columns: Sequence[str],
+    ) -> None:
         self.status = status
         self.name = str(table)
         self._connection = connection
         self._table = table
         self._mode = mode
+        self._keys = list(key_columns)
         self._columns: Mapping[str, TableColumn] = {}
         self._schema: Any = None
 
@@ -98,6 +112,8 @@ class _OpenTable:
     def take(self, steps: Sequence[ColumnStep]) -> Mapping[str, str]:
         columns = {column.name: column for column in postgres.describe(self._connection, self._table)}
         _check_table([step.rule for step in steps], columns, self._table)
+        if self._keys:
+            upsert.check_keys(self._connection, self._table, [step.rule for step in steps], self._keys)
         self._columns = columns
         names = [step.rule.name for step in steps]
         self._schema = pa.schema([(name, arrow_type(columns[name], self.name)) for name in names])
@@ -117,7 +133,8 @@ class _OpenTable:
         audit.append(self._connection, "begun", revealing)
 
     def store(self, load: Load) -> Stored:
-        writer = CopyWriter(self._connection, self._table, self._schema)
+        into = upsert.STAGING if self._keys else self._table
+        writer = CopyWriter(self._connection, into, self._schema)
         with postgres_failures(self.name), self._connection.transaction():
             states.hold_domains(self._connection, load.columns, besides=self._besides)
             claimed = manifest.claim(
@@ -144,6 +161,8 @@ class _OpenTable:
         states.record_states(
             self._connection, self._table, load.columns, load.contract.ref, replaced=replaced
         )
+        if self._keys:
+            upsert.make_staging(self._connection, self._table)
         with ahead(load.produce) as batches, writer.open() as write:
             logged = time.perf_counter()
             for columns in batches:
@@ -152,6 +171,10 @@ class _OpenTable:
                 if time.perf_counter() - logged >= _PROGRESS_SECONDS:
                     logged = time.perf_counter()
                     log.info("%s", load.progress(writer.rows))
+        if self._keys:
+            with load.timings.measure("merge"):
+                made, changed = upsert.merge(self._connection, self._table, self._schema.names, self._keys)
+            log.info("%s rows are new, and %s have changed others", f"{made:,}", f"{changed:,}")
 
 
 def _check_table(rules: Sequence[ColumnRule], columns: Mapping[str, TableColumn], table: TableName) -> None:
