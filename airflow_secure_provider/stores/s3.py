@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +13,9 @@ from urllib.parse import urlsplit
 from ..errors import ConfigurationError, StoreError, StoreUnavailable
 from ..model import AtRest, DatasetRef, Evidence, InTransit
 
+log = logging.getLogger(__name__)
+_PAUSES = (0.2, 1.0, 3.0, 9.0)
+"""Seconds before a broken read goes on, without a byte in between."""
 _TRANSIENT_CODES = frozenset(
     {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"}
 )
@@ -117,17 +122,28 @@ def metadata(client: Any, location: S3Location) -> dict[str, str] | None:
 def open_body(client: Any, described: S3Object) -> tuple[Any, InTransit]:
     """Start reading exactly the object that was described; and how the connection is protected.
 
-    :return: the body, whose ``read`` raises only our errors, and the transport as the socket tells it.
+    :return: the body, whose ``read`` raises only our errors and goes on where a connection broke, and the transport as the
+        socket tells it.
     """
     where = described.location
     pin = {"VersionId": described._version_id} if described._version_id else {}
-    answer = call(
-        lambda: client.get_object(Bucket=where.bucket, Key=where.key, IfMatch=described.etag, **pin),
-        where,
-        "GetObject",
-    )
-    connection = getattr(getattr(answer["Body"], "_raw_stream", None), "connection", None)
-    return _Body(answer["Body"], where), transport_of(connection)
+
+    def ask(offset: int) -> Any:
+        part = {"Range": f"bytes={offset}-"} if offset else {}
+        answer = call(
+            lambda: client.get_object(
+                Bucket=where.bucket, Key=where.key, IfMatch=described.etag, **pin, **part
+            ),
+            where,
+            "GetObject",
+        )
+        begins = str(answer.get("ContentRange", "bytes 0-")).removeprefix("bytes ").partition("-")[0]
+        if begins != str(offset):
+            raise StoreUnavailable(f"{where.uri}: S3 gives byte {begins} where byte {offset:,} was asked for")
+        return answer["Body"]
+
+    body = ask(0)
+    return _Body(body, where, ask), _transport(body)
 
 
 def read_small(client: Any, uri: str, limit_bytes: int = 1024 * 1024) -> bytes:
@@ -147,31 +163,79 @@ def read_small(client: Any, uri: str, limit_bytes: int = 1024 * 1024) -> bytes:
 
 
 class _Body:
-    """A body whose network failures are ours: a retry of the task may help."""
+    """A body whose network failures are ours: it goes on where the connection broke, and gives up in the end.
 
-    def __init__(self, body: Any, location: S3Location) -> None:
+    :param ask: gives the body from an offset on; ``None`` if it can't be asked for again.
+    """
+
+    def __init__(self, body: Any, location: S3Location, ask: Callable[[int], Any] | None = None) -> None:
         self._body = body
         self._location = location
+        self._ask = ask
+        self._first = _transport(body)
         self._got = 0
+        self._tries = 0
+        self._closed = False
 
     def read(self, size: int, /) -> bytes:
         from botocore.exceptions import BotoCoreError, HTTPClientError
         from urllib3.exceptions import HTTPError
 
-        failure = ""
-        try:
-            piece: bytes = self._body.read(size)
-        except (BotoCoreError, HTTPClientError, HTTPError, OSError) as error:
-            failure = type(error).__name__
-        if failure:
-            raise StoreUnavailable(
-                f"{self._location.uri}: the connection to S3 broke after {self._got:,} bytes ({failure}); nothing was committed"
-            )
-        self._got += len(piece)
-        return piece
+        while True:
+            failure = ""
+            try:
+                piece: bytes = self._body.read(size)
+            except (BotoCoreError, HTTPClientError, HTTPError, OSError) as error:
+                failure = type(error).__name__
+            except (
+                ValueError,
+                AttributeError,
+            ) as error:  # what a body says that was closed by another thread
+                if not self._closed:
+                    raise
+                failure = type(error).__name__
+            if not failure:
+                self._got += len(piece)
+                self._tries = 0 if piece else self._tries
+                return piece
+            self._go_on(failure)
 
     def close(self) -> None:
+        self._closed = True
         self._body.close()
+
+    def _go_on(self, failure: str) -> None:
+        """Ask for the rest, after a while.
+
+        :raises StoreUnavailable: when it has been tried often enough without a byte.
+        """
+        said = f"{self._location.uri}: the connection to S3 broke after {self._got:,} bytes ({failure})"
+        if self._closed or self._ask is None or self._tries >= len(_PAUSES):
+            raise StoreUnavailable(f"{said}; nothing was committed")
+        pause = _PAUSES[self._tries]
+        self._tries += 1
+        log.warning("%s; going on there in %.1f s", said, pause)
+        time.sleep(pause)
+        self._body.close()
+        try:
+            self._body = self._ask(self._got)
+        except StoreUnavailable:
+            return  # the broken body fails again, and the next pause is longer
+        if weaker(self._first, _transport(self._body)) != self._first:
+            raise StoreError(f"{said}, and the new one is less protected; nothing was committed")
+
+
+def _transport(body: Any) -> InTransit:
+    return transport_of(getattr(getattr(body, "_raw_stream", None), "connection", None))
+
+
+def weaker(one: InTransit, other: InTransit) -> InTransit:
+    """Of two connections the one that proves less; of equal ones the first."""
+    return other if _strength(other) < _strength(one) else one
+
+
+def _strength(transport: InTransit) -> int:
+    return 0 if transport.protocol == "none" else 1 + transport.encrypted + transport.verified
 
 
 def observed(head: Mapping[str, Any]) -> AtRest:

@@ -45,7 +45,9 @@ class WatchedClient:
             events.unregister("after-call.s3", self._after_call, unique_id=name)
 
     def _after_call(self, http_response: Any, **_: Any) -> None:
-        self.in_transit = _weaker(self.in_transit, s3.transport_of(_connection(http_response)))
+        seen = s3.transport_of(_connection(http_response))
+        unseen = self.in_transit.evidence is Evidence.UNKNOWN
+        self.in_transit = seen if unseen else s3.weaker(self.in_transit, seen)
 
     def look(self, location: S3Location) -> None:
         """Make a connection and see how it is protected. Whatever the store answers."""
@@ -167,19 +169,6 @@ def _remove(client: Any, location: S3Location, version: str | None) -> None:
         location,
         "DeleteObject",
     )
-
-
-def _weaker(one: InTransit, other: InTransit) -> InTransit:
-    """Of two connections the one that proves less; the first that was seen stands for equal ones."""
-    if one.evidence is Evidence.UNKNOWN and one.protocol is None:
-        return other
-    return other if _strength(other) < _strength(one) else one
-
-
-def _strength(transport: InTransit) -> int:
-    if transport.protocol == "none":
-        return 0
-    return 1 + transport.encrypted + transport.verified
 
 
 def _connection(http_response: Any) -> Any:
