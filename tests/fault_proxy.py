@@ -53,6 +53,13 @@ class FaultProxy:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
+    def close(self) -> None:
+        """Take no more connections."""
+        self._stop.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
     def _accept(self) -> None:
         while not self._stop.is_set():
             try:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import socket
-import struct
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from botocore.config import Config
 
 from airflow_secure_provider.errors import (
     ConfigurationError,
@@ -988,85 +984,6 @@ def test_the_source_table_goes_away(world: World, refuses: Refuses) -> None:
     source = Watched(world.table_source(), on_batch=end)
     refuses(StoreUnavailable, ("crm.customers",), lambda: world.load(source, columns, "crm.ids"))
     assert world.query("SELECT count(*) FROM crm.ids") == [(0,)]
-
-
-class Proxy:
-    """Passes TCP on to a port, and after so many bytes of answers breaks the connection in one of three ways."""
-
-    def __init__(self, port: int, after_bytes: int, how: Literal["close", "reset", "stall"]) -> None:
-        self._target = port
-        self._left = after_bytes
-        self._how = how
-        self._open: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.broke = threading.Event()
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
-
-    def __enter__(self) -> Proxy:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for each in self._open:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-        for thread in self._threads:
-            thread.join(5)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self._target))
-            self._open += [near, far]
-            for pair in ((near, far, False), (far, near, True)):
-                self._threads.append(threading.Thread(target=self._pass_on, args=pair, daemon=True))
-                self._threads[-1].start()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
-        with contextlib.suppress(OSError):
-            while piece := source.recv(16_384):
-                if answers:
-                    self._left -= len(piece)
-                    if self._left < 0:
-                        break
-                sink.sendall(piece)
-            else:
-                sink.shutdown(socket.SHUT_WR)
-                return
-            self.broke.set()
-            if self._how == "reset":
-                sink.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            if self._how != "stall":
-                sink.close() if self._how == "reset" else sink.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.mark.parametrize("mode", ["append", "replace"])
-@pytest.mark.parametrize("how", ["close", "reset", "stall"])
-def test_s3_goes_away(
-    world: World, refuses: Refuses, how: Literal["close", "reset", "stall"], mode: str
-) -> None:
-    data = world.lake.encrypt(as_csv(customers(100_000)), frame_length=1 << 16).data
-    assert len(data) > 9_000_000
-    uri = world.lake.put(data)
-    port = int(world.lake.aws.endpoint_url.rpartition(":")[2])
-    with Proxy(port, 6_000_000, how) as proxy:
-        settings = Config(s3={"addressing_style": "path"}, read_timeout=1, proxies={})
-        client = world.lake.aws.client("s3", endpoint_url=f"https://127.0.0.1:{proxy.port}", config=settings)
-        refuses(
-            StoreUnavailable,
-            (uri, "the connection to S3 broke after", "nothing was committed"),
-            lambda: world.load(world.source(uri, client=client), mode=mode),
-        )
-        assert proxy.broke.is_set()
-        client.close()
-    assert world.load(uri, mode=mode).rows == 100_000
 
 
 def test_s3_is_down(world: World, refuses: Refuses) -> None:

@@ -83,6 +83,21 @@ def test_a_read_goes_on_where_it_broke(
     assert resumed == (0 if faults[0].kind == "drip" else len(faults))
 
 
+@pytest.mark.parametrize("mode", ["append", "replace"])
+@pytest.mark.parametrize("kind", ["reset", "close", "stall"])
+def test_s3_goes_away(world: World, before_s3: Any, message: bytes, kind: str, mode: str) -> None:
+    uri = world.lake.put(message)
+    world.load_rows(customers(3, first=9_000_001))
+    before = world.state()
+    proxy = before_s3(Fault(2_000_000, kind))
+    proxy.on_fault = proxy.close
+    with pytest.raises(StoreUnavailable, match=r"the connection to S3 broke after .* nothing was committed"):
+        world.load(world.source(uri, client=client(world, proxy.port, read_timeout=1.0)), mode=mode)
+    assert proxy.struck == 1
+    assert world.state() == before
+    assert world.load(uri, mode=mode).rows == ROWS
+
+
 def test_it_gives_up_when_nothing_comes_any_more(world: World, before_s3: Any, message: bytes) -> None:
     uri = world.lake.put(message)
     proxy = before_s3(Fault(1_000_000), *[Fault(6_000)] * 50)
