@@ -15,7 +15,10 @@ class ByteStream(Protocol):
 
 
 class PlainStream(Protocol):
-    """Decrypted bytes. They are unverified until :meth:`finish` has returned."""
+    """Decrypted bytes. They are unverified until :meth:`finish` has returned.
+
+    ``read(n)`` gives what is at hand, which may be more than n bytes, and nothing at the end.
+    """
 
     @property
     def at_rest(self) -> AtRest:

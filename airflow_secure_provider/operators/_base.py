@@ -28,6 +28,8 @@ class SecureTransferOperator(BaseOperator):
     purpose: str | None = None
     encryption_context: Mapping[str, str] | None = None
     kms_key_arns: Sequence[str] | None = None
+    file_format: str | None = None
+    csv_options: Mapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -107,13 +109,22 @@ class SecureTransferOperator(BaseOperator):
         )
 
     def object_source(self, clients: Clients, uri: str) -> Source:
-        """An S3 object as source, for operators that have ``encryption_context`` and ``kms_key_arns``."""
+        """An S3 object as source, for operators that have its settings."""
+        from ..errors import ConfigurationError
+        from ..stores.csv_dialect import CsvDialect
+        from ..stores.formats import FileFormat
         from ..transfer import S3Source
 
+        if self.file_format is not None and self.file_format not in list(FileFormat):
+            raise ConfigurationError(
+                f"file_format {self.file_format!r}, expected one of {', '.join(FileFormat)}"
+            )
         return S3Source(
             clients.s3_client(),
             clients.kms_client,
             uri,
             context=self.encryption_context or {},
             key_arns=self.kms_key_arns,
+            kind=FileFormat(self.file_format) if self.file_format else None,
+            dialect=CsvDialect.of(self.csv_options) if self.csv_options else None,
         )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class EncryptedS3ToPostgresOperator(SecureTransferOperator):
-    """Load an encrypted CSV object from S3 into a PostgreSQL table and protect its columns on the way.
+    """Load an encrypted object (CSV, JSON Lines, Parquet) from S3 into a PostgreSQL table and protect its columns on the way.
 
     The object is decrypted as it streams; plaintext is never written to disk. The rows are committed together, after
     the whole object has authenticated, and a retry loads nothing twice. What a contract or its classes require and is
@@ -30,6 +30,8 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
     :param keyset: where the keyset lies: a path or ``s3://``, perhaps with ``?id=…&min_version=…``. (templated)
     :param encryption_context: pairs that the object's encryption context must hold. (templated)
     :param kms_key_arns: the KMS keys that may have encrypted it; ``None`` for any that the connection may use.
+    :param file_format: ``csv``, ``jsonl`` or ``parquet``; by the key's ending if not given, and CSV for an unknown one.
+    :param csv_options: how a CSV is written: ``delimiter``, ``quote``, ``header``, ``encoding``, ``null_values``.
     :param aws_conn_id: for S3 and KMS.
     :param postgres_conn_id: its extra needs ``sslmode=verify-full`` and ``sslrootcert``.
     :param set_role: the role to act as, the owner of the table: a leased user owns nothing itself. (templated)
@@ -57,12 +59,16 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
         table: str,
         encryption_context: Mapping[str, str] | None = None,
         kms_key_arns: Sequence[str] | None = None,
+        file_format: str | None = None,
+        csv_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.table = table
         self.encryption_context = encryption_context
         self.kms_key_arns = kms_key_arns
+        self.file_format = file_format
+        self.csv_options = csv_options
 
     @property
     def target_name(self) -> str:

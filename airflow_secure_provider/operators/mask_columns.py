@@ -31,6 +31,7 @@ class MaskColumnsOperator(FromTableOperator):
     :param reveal_with: the keyset that opens the source's ciphertext where a rule needs the value. (templated)
     :param encryption_context: pairs that the source object's encryption context must hold. (templated)
     :param kms_key_arns: the KMS keys that may have encrypted the source object. (templated)
+    :param file_format, csv_options: of the source object, see :class:`EncryptedS3ToPostgresOperator`.
     :param target_kms_key: ARN of the KMS key that the target object is encrypted under; without it the bucket's default
         encryption does. (templated)
     :param target_encryption: ``client-side`` (AWS Encryption SDK) or ``SSE-KMS``, where there is a key.
@@ -62,6 +63,8 @@ class MaskColumnsOperator(FromTableOperator):
         reveal_with: str | None = None,
         encryption_context: Mapping[str, str] | None = None,
         kms_key_arns: Sequence[str] | None = None,
+        file_format: str | None = None,
+        csv_options: Mapping[str, Any] | None = None,
         target_kms_key: str | None = None,
         target_encryption: str = "client-side",
         **kwargs: Any,
@@ -72,6 +75,8 @@ class MaskColumnsOperator(FromTableOperator):
         self.reveal_with = reveal_with
         self.encryption_context = encryption_context
         self.kms_key_arns = kms_key_arns
+        self.file_format = file_format
+        self.csv_options = csv_options
         self.target_kms_key = target_kms_key
         self.target_encryption = target_encryption
 

@@ -10,23 +10,21 @@ import csv as python_csv
 import functools
 import io
 import re
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
 from ..errors import FormatError
+from .csv_dialect import CsvDialect
 from .csv_quotes import Quotes
+from .formats import Readable
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """About 27,000 records of 150 bytes: inside the 16–32 thousand rows at which column protection is fastest."""
 _LONGEST_RECORD_BYTES = 16 * 1024 * 1024
-
-
-class Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
 
 
 class CsvReader:
@@ -37,20 +35,31 @@ class CsvReader:
 
     :param source: plain bytes.
     :param where: the object or table, for messages.
+    :param dialect: how it is written; RFC 4180 with commas by default.
+    :param names: of the columns, where the dialect has no header.
     :raises FormatError: if there is no header that can be read.
     """
 
-    def __init__(self, source: Readable, where: str, block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(
+        self,
+        source: Readable,
+        where: str,
+        block_bytes: int = BLOCK_BYTES,
+        *,
+        dialect: CsvDialect | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        self._dialect = dialect or CsvDialect()
         self._where = where
         self._block_bytes = block_bytes
         self._bad_row: Any = None
         self._done = 0
-        self._source = source
-        self._quotes = Quotes()
+        self._source = self._dialect.as_utf8(source, where)
+        self._quotes = Quotes(self._dialect.delimiter, self._dialect.quote)
         self._ahead = b""
         self._cut = 0  # where the last whole record ends in it
         self._ended = False
-        self.columns: list[str] = self._read_header()
+        self.columns: list[str] = self._read_header() if self._dialect.header else list(names)
 
     def batches(self) -> Iterator[Any]:
         """Record batches of text columns.
@@ -65,8 +74,9 @@ class CsvReader:
         self._expect_good_quotes()
 
     def _read_header(self) -> list[str]:
+        quote = self._dialect.quote.encode()
         while (
-            (end := _first_record_end(self._ahead)) < 0
+            (end := _first_record_end(self._ahead, quote)) < 0
             and len(self._ahead) <= BLOCK_BYTES
             and self._read_more()
         ):
@@ -74,7 +84,7 @@ class CsvReader:
         if not self._ahead:
             raise FormatError(f"{self._where} is empty; a header with the columns' names is expected")
         record = self._ahead if end < 0 else self._ahead[:end]
-        if record.count(b'"') % 2 or len(record) > BLOCK_BYTES:
+        if record.count(quote) % 2 or len(record) > BLOCK_BYTES:
             raise self._unreadable()
         if b"\r" in record.rstrip(b"\r\n"):
             raise FormatError(
@@ -82,7 +92,9 @@ class CsvReader:
             )
         try:
             text = record.decode("utf-8-sig")
-            names = next(python_csv.reader(io.StringIO(text.rstrip("\r\n"), newline="")), [])
+            lines = io.StringIO(text.rstrip("\r\n"), newline="")
+            dialect = self._dialect
+            names = next(python_csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote), [])
         except UnicodeDecodeError:
             names = None
         except python_csv.Error:  # a name of over 128 KiB
@@ -135,13 +147,17 @@ class CsvReader:
                     use_threads=False, column_names=self.columns, block_size=len(block) + 1
                 ),
                 parse_options=csv.ParseOptions(
-                    newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=self._remember
+                    delimiter=self._dialect.delimiter,
+                    quote_char=self._dialect.quote,
+                    newlines_in_values=True,
+                    ignore_empty_lines=False,
+                    invalid_row_handler=self._remember,
                 ),
                 convert_options=csv.ConvertOptions(
                     column_types=dict.fromkeys(self.columns, pa.string()),
                     strings_can_be_null=True,
                     quoted_strings_can_be_null=False,
-                    null_values=[""],
+                    null_values=list(self._dialect.null_values),
                     check_utf8=True,
                 ),
             )
@@ -205,11 +221,11 @@ class CsvReader:
         )
 
 
-def _first_record_end(data: bytes) -> int:
+def _first_record_end(data: bytes, quote: bytes) -> int:
     """The offset behind the first line feed outside of quotes; -1 if there is none."""
     inside, start = False, 0
     while (at := data.find(b"\n", start)) >= 0:
-        inside ^= data.count(b'"', start, at) % 2 == 1
+        inside ^= data.count(quote, start, at) % 2 == 1
         if not inside:
             return at + 1
         start = at + 1

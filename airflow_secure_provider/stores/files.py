@@ -12,14 +12,11 @@ import pyarrow.compute as pc
 from ..errors import FormatError
 from ..model import ColumnRule
 from .csv import CsvReader
-from .formats import FileFormat
+from .csv_dialect import CsvDialect
+from .formats import FileFormat, Readable
 
 BATCH_ROWS = 25_000  # inside the 16–32 thousand rows at which column protection is fastest
 _BLOCK_BYTES = 4 * 1024 * 1024
-
-
-class Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
 
 
 class Writable(Protocol):
@@ -46,12 +43,20 @@ def json_types(rules: Sequence[ColumnRule]) -> dict[str, Any]:
     return {rule.name: _JSON_TYPES.get(rule.logical_type, pa.string()) for rule in rules}
 
 
-def open_reader(source: Readable, where: str, kind: FileFormat, types: Mapping[str, Any]) -> Reader:
+def open_reader(
+    source: Readable,
+    where: str,
+    kind: FileFormat,
+    types: Mapping[str, Any],
+    dialect: CsvDialect | None = None,
+    names: Sequence[str] = (),
+) -> Reader:
     """
     :param source: for Parquet it must be seekable.
+    :param names: of the columns of a CSV without a header.
     :param types: of the columns that are known, for JSON Lines: the Arrow type that each is read as."""
     if kind is FileFormat.CSV:
-        return CsvReader(source, where)
+        return CsvReader(source, where, dialect=dialect, names=names)
     if kind is FileFormat.JSONL:
         return _JsonLines(source, where, types)
     return _Parquet(source, where)

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from ..errors import ConfigurationError
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Compression(StrEnum):
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+    @classmethod
+    def of_key(cls, key: str) -> Compression | None:
+        """Of an object, by its key's ending: ``.gz``, ``.zst``."""
+        return {".gz": cls.GZIP, ".zst": cls.ZSTD}.get(PurePosixPath(key).suffix.lower())
 
 
 class FileFormat(StrEnum):
@@ -30,8 +45,10 @@ class FileFormat(StrEnum):
 
     @classmethod
     def of_key(cls, key: str) -> FileFormat:
-        """Of an object, by its key's ending; CSV for an unknown one."""
-        return _ENDINGS.get(PurePosixPath(key).suffix.lower(), cls.CSV)
+        """Of an object, by its key's ending before that of a compression; CSV for an unknown one."""
+        path = PurePosixPath(key)
+        inner = path.with_suffix("") if Compression.of_key(key) and path.stem else path
+        return _ENDINGS.get(inner.suffix.lower(), cls.CSV)
 
     @property
     def holds_bytes(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import StoreError
 from ..model import AtRest, Evidence, InTransit
 from . import s3
-from .files import Readable
+from .formats import Readable
 from .s3 import S3Location
 
 _PART_BYTES = 16 * 1024 * 1024  # 10,000 of them are 160 GB

@@ -8,12 +8,14 @@ from functools import cached_property
 from typing import Any
 
 from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, Evidence, InTransit, Protection
+from ..objects.compression import Decompressed
 from ..objects.opening import open_object
 from ..objects.source import Counted, PlainStream
 from ..objects.spool import EncryptedSpool
 from ..stores import s3
+from ..stores.csv_dialect import CsvDialect
 from ..stores.files import Reader, json_types, open_reader
-from ..stores.formats import FileFormat
+from ..stores.formats import Compression, FileFormat
 from ..stores.object_state import read_state
 from .pipeline import ReadAhead
 from .sources import OpenSource
@@ -27,6 +29,7 @@ class S3Source:
     :param kms_client: gives a boto3 KMS client for a key ARN.
     :param context: pairs that the message's encryption context must hold.
     :param key_arns: accepted wrapping keys; ``None`` for any that KMS lets the caller use.
+    :param dialect: how a CSV is written.
     :param kind: CSV, JSON Lines or Parquet; by the key's ending if ``None``, and CSV for an unknown one.
     """
 
@@ -36,6 +39,7 @@ class S3Source:
     context: Mapping[str, str] = field(default_factory=dict)
     key_arns: Collection[str] | None = None
     kind: FileFormat | None = None
+    dialect: CsvDialect | None = None
 
     @property
     def where(self) -> str:
@@ -60,9 +64,16 @@ class S3Source:
                 key_arns=self.key_arns,
             )
             status = DatasetStatus(described.dataset, stream.at_rest, in_transit)
+            compression = Compression.of_key(described.location.key)
+            if compression is not None:
+                stream = Decompressed(stream, str(compression), described.location.uri)
             kind = self.kind or FileFormat.of_key(described.location.key)
             states = read_state(described.metadata, described.location.uri)
-            return _OpenObject(raw, body, stream, status, described.version, kind, states, json_types(rules))
+            names = [rule.name for rule in rules]
+            types = json_types(rules)
+            return _OpenObject(
+                raw, body, stream, status, described.version, kind, states, types, self.dialect, names
+            )
         except BaseException:
             raw.close()
             raise
@@ -78,6 +89,8 @@ class _OpenObject:
     kind: FileFormat
     states: Mapping[str, ColumnStatus]
     types: Mapping[str, Any]
+    dialect: CsvDialect | None = None
+    names: Sequence[str] = ()
     selection: str | None = None
     origins: Mapping[str, Any] = field(default_factory=dict)
 
@@ -99,7 +112,8 @@ class _OpenObject:
     def reader(self) -> Reader:
         protected = {name for name, state in self.states.items() if state.protection is not Protection.NONE}
         types = {name: kind for name, kind in self.types.items() if name not in protected}
-        return open_reader(self.spool or self.ahead, self.body.where, self.kind, types)
+        source = self.spool or self.ahead
+        return open_reader(source, self.body.where, self.kind, types, self.dialect, self.names)
 
     @property
     def columns(self) -> list[str]:

@@ -21,8 +21,7 @@ from ..objects.encryption_sdk_writing import encrypted
 from ..protection.plan import ColumnStep
 from ..stores import object_state, s3, s3_writing
 from ..stores.audit import Revealing
-from ..stores.files import Readable
-from ..stores.formats import FileFormat
+from ..stores.formats import Compression, FileFormat, Readable
 from ..stores.s3 import S3Location
 from ..stores.s3_writing import WatchedClient
 from ..stores.states import Domain
@@ -59,7 +58,10 @@ class ObjectTarget:
         return self.uri
 
     def check_words(self) -> None:
-        S3Location.parse(self.uri)
+        if Compression.of_key(S3Location.parse(self.uri).key) is not None:
+            raise ConfigurationError(
+                f"{self.uri}: objects are not compressed here as a whole; take .parquet, which is inside, or another ending"
+            )
         if self.mode != "replace":
             raise ConfigurationError(
                 f"mode {self.mode!r}: an object is replaced as a whole, expected replace"
