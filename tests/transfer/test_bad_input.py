@@ -478,10 +478,10 @@ def test_at_rest_neither_seen_nor_declared(
     )
 
 
-@pytest.mark.parametrize(("setting", "says"), [("mode", "mode 'upsert'"), ("extra", "extra_columns 'keep'")])
+@pytest.mark.parametrize(("setting", "says"), [("mode", "mode 'merge'"), ("extra", "extra_columns 'keep'")])
 def test_unknown_words(world: World, refuses: Refuses, setting: str, says: str) -> None:
     options = world.options(extra_columns="keep") if setting == "extra" else None
-    mode = "upsert" if setting == "mode" else "append"
+    mode = "merge" if setting == "mode" else "append"
     refuses(
         ConfigurationError, (says, "expected one of"), lambda: world.load(b"", mode=mode, options=options)
     )
