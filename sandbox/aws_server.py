@@ -25,7 +25,7 @@ _Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def main(certificate: str, key: str, port_file: str) -> None:
     """Serve on a free port of 127.0.0.1, which is written to ``port_file`` once connections are accepted."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    application = _in_pieces(DomainDispatcherApplication(create_backend_app))
+    application = _in_pieces(_with_customer_keys(DomainDispatcherApplication(create_backend_app)))
     server = Server(("127.0.0.1", 0), application, numthreads=_THREADS, server_name="sandbox")
     server.ssl_adapter = BuiltinSSLAdapter(certificate, key)
     server.ssl_adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -35,6 +35,38 @@ def main(certificate: str, key: str, port_file: str) -> None:
     unfinished.write_text(str(server.bind_addr[1]), encoding="ascii")
     os.replace(unfinished, port_file)
     server.serve()
+
+
+def _with_customer_keys(application: _Application) -> _Application:
+    """SSE-C as far as its callers see it, which moto leaves out: who asks must show the key's digest, and is told so.
+
+    moto keeps the object as it came; nothing is encrypted here.
+    """
+    digests: dict[str, str] = {}  # by path: that of the key under which it was put
+    prefix = "HTTP_X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_"
+
+    def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        shown = environ.get(prefix + "KEY_MD5")
+        if method == "PUT":
+            digests.pop(path, None)
+            if shown:
+                digests[path] = shown
+        wanted = digests.get(path)
+        if wanted is None or method not in ("GET", "HEAD"):
+            return application(environ, start_response)
+        if shown != wanted:
+            start_response("400 Bad Request", [("Content-Length", "0")])
+            return [b""]
+
+        def told(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            mark = "x-amz-server-side-encryption-customer-"
+            echo = [(mark + "algorithm", "AES256"), (mark + "key-MD5", wanted)]
+            return start_response(status, [*headers, *echo], *more)
+
+        return application(environ, told)
+
+    return respond
 
 
 def _in_pieces(application: _Application) -> _Application:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ._settings import Task
 
 log = logging.getLogger(__name__)
+_CUSTOMER_KEY_BYTES = 32
 
 
 class HookClients:
@@ -51,6 +53,22 @@ class HookClients:
         from airflow.providers.postgres.hooks.postgres import PostgresHook
 
         return PostgresHook(postgres_conn_id=conn_id).get_conn()
+
+    def customer_key(self, conn_id: str | None) -> bytes | None:
+        """:raises ConfigurationError: unless the connection's password is the base64 of 32 bytes."""
+        if conn_id is None:
+            return None
+        from airflow.sdk.bases.hook import BaseHook
+
+        try:
+            key = base64.b64decode(BaseHook.get_connection(conn_id).password or "", validate=True)
+        except ValueError:
+            key = b""
+        if len(key) != _CUSTOMER_KEY_BYTES:
+            raise ConfigurationError(
+                f"connection {conn_id!r}: its password is not the base64 of {_CUSTOMER_KEY_BYTES} bytes, as an SSE-C key is"
+            )
+        return key
 
     def remember(self, connection: Any) -> None:
         """The connection to be closed by :meth:`kill`."""

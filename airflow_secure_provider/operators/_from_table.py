@@ -34,11 +34,17 @@ class FromTableOperator(SecureTransferOperator):
 
         return PostgresSource(
             lambda: clients.connect(self.read_conn_id),
-            self.source,
+            self.source_table,
             set_role=self.read_role,
             rows=self.where,
             only=self._only,
         )
+
+    @property
+    def source_table(self) -> str:
+        if not isinstance(self.source, str):
+            raise TypeError(f"source={self.source!r}: expected the name of a table")
+        return self.source
 
     @property
     def read_conn_id(self) -> str:

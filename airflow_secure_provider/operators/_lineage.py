@@ -44,7 +44,7 @@ def on_failure(operator: TransferTask, execution: Execution | None) -> OperatorL
 def _unseen(operator: TransferTask) -> list[Any]:
     """The source by its name alone, where its name is all there is to know."""
     try:
-        location = S3Location.parse(operator.source)
+        location = S3Location.parse(operator.source if isinstance(operator.source, str) else "")
     except ConfigurationError:
         return []
     return [named_dataset(f"s3://{location.bucket}", location.key)]

@@ -23,6 +23,9 @@ class Clients(Protocol):
     def connect(self, conn_id: str) -> Any:
         """A new psycopg 3 connection."""
 
+    def customer_key(self, conn_id: str | None) -> bytes | None:
+        """An SSE-C key, out of a connection's password."""
+
     def policy(self) -> Policy:
         """What the classes require."""
 
@@ -49,7 +52,7 @@ class TransferTask(Task, Protocol):
     """An author's settings, rendered."""
 
     outlets: list[Any]
-    source: str
+    source: str | Sequence[str]
     contract: str | None
     columns: Mapping[str, Any] | None
     keyset: str | None

@@ -22,7 +22,8 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
 
     Reads objects written by the AWS Encryption SDK (with key commitment), and objects under SSE-KMS or SSE-S3.
 
-    :param source: ``s3://bucket/key``. (templated)
+    :param source: ``s3://bucket/key``; ``s3://bucket/folder/`` for all objects under it, or a list of them, which are loaded
+        together. (templated)
     :param table: the target, ``schema.table``. (templated)
     :param contract: the data contract (ODCS v3.1): a path relative to the DAG file's folder, absolute, or ``s3://``.
     :param columns: instead of a contract: column to protection, such as ``{"email": "tokenize", "id": "none"}``.
@@ -32,6 +33,7 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
     :param kms_key_arns: the KMS keys that may have encrypted it; ``None`` for any that the connection may use.
     :param file_format: ``csv``, ``jsonl`` or ``parquet``; by the key's ending if not given, and CSV for an unknown one.
     :param csv_options: how a CSV is written: ``delimiter``, ``quote``, ``header``, ``encoding``, ``null_values``.
+    :param sse_customer_key_conn_id: a connection whose password is the base64 of an SSE-C key. (templated)
     :param aws_conn_id: for S3 and KMS.
     :param postgres_conn_id: its extra needs ``sslmode=verify-full`` and ``sslrootcert``.
     :param set_role: the role to act as, the owner of the table: a leased user owns nothing itself. (templated)
@@ -48,6 +50,7 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
         "keyset",
         "encryption_context",
         "kms_key_arns",
+        "sse_customer_key_conn_id",
         "aws_conn_id",
         "postgres_conn_id",
         "set_role",
@@ -61,6 +64,7 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
         kms_key_arns: Sequence[str] | None = None,
         file_format: str | None = None,
         csv_options: Mapping[str, Any] | None = None,
+        sse_customer_key_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -69,6 +73,7 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
         self.kms_key_arns = kms_key_arns
         self.file_format = file_format
         self.csv_options = csv_options
+        self.sse_customer_key_conn_id = sse_customer_key_conn_id
 
     @property
     def target_name(self) -> str:

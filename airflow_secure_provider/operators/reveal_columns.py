@@ -74,6 +74,8 @@ class RevealColumnsOperator(FromTableOperator):
 
         with closing(postgres.prepare(clients.connect(self.read_conn_id))) as connection:
             postgres.act_as(connection, self.read_role)
-            contract = reveal_contract(connection, self.source, self.reveal, self.keep, clients.policy())
+            contract = reveal_contract(
+                connection, self.source_table, self.reveal, self.keep, clients.policy()
+            )
         self._only = [rule.name for rule in contract.rules]
         return contract

@@ -65,6 +65,7 @@ class S3Object:
     metadata: dict[str, str]
     at_rest: AtRest
     _version_id: str | None = field(default=None, repr=False)
+    _customer_key: bytes | None = field(default=None, repr=False)
 
     @property
     def dataset(self) -> DatasetRef:
@@ -72,14 +73,24 @@ class S3Object:
         return DatasetRef(f"s3://{where.bucket}", where.key, where.uri, self.version)
 
 
-def describe(client: Any, location: S3Location, declared: Mapping[str, AtRest] | None = None) -> S3Object:
+def describe(
+    client: Any,
+    location: S3Location,
+    declared: Mapping[str, AtRest] | None = None,
+    customer_key: bytes | None = None,
+) -> S3Object:
     """HeadObject, and where it shows no encryption, what the bucket's default says.
 
     :param declared: what people declared of stores, by dataset namespace (``s3://bucket``). It counts only where S3
         itself shows no encryption, as where a compatible store lies on an encrypted volume, and stays a declaration.
+    :param customer_key: the 32 bytes under which SSE-C has it.
     :raises StoreError: if the object is missing or access denied.
     """
-    head = call(lambda: client.head_object(Bucket=location.bucket, Key=location.key), location, "HeadObject")
+    head = call(
+        lambda: client.head_object(Bucket=location.bucket, Key=location.key, **_sse_c(customer_key)),
+        location,
+        "HeadObject",
+    )
     version_id = head.get("VersionId")
     version_id = None if version_id in (None, "null") else version_id
     etag = head["ETag"]
@@ -98,7 +109,20 @@ def describe(client: Any, location: S3Location, declared: Mapping[str, AtRest] |
         metadata={key.lower(): value for key, value in head.get("Metadata", {}).items()},
         at_rest=at_rest,
         _version_id=version_id,
+        _customer_key=customer_key,
     )
+
+
+def list_objects(client: Any, prefix: str) -> list[str]:
+    """URIs of the objects under ``s3://bucket/folder/``, in the order of their keys; without the folder's own marker."""
+    location = S3Location.parse(prefix)
+
+    def ask() -> list[str]:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=location.key)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    keys: list[str] = call(ask, location, "ListObjectsV2")
+    return [f"s3://{location.bucket}/{key}" for key in sorted(keys) if not key.endswith("/")]
 
 
 def metadata(client: Any, location: S3Location) -> dict[str, str] | None:
@@ -126,7 +150,8 @@ def open_body(client: Any, described: S3Object) -> tuple[Any, InTransit]:
         socket tells it.
     """
     where = described.location
-    pin = {"VersionId": described._version_id} if described._version_id else {}
+    pin: dict[str, Any] = {"VersionId": described._version_id} if described._version_id else {}
+    pin |= _sse_c(described._customer_key)
 
     def ask(offset: int) -> Any:
         part = {"Range": f"bytes={offset}-"} if offset else {}
@@ -144,6 +169,10 @@ def open_body(client: Any, described: S3Object) -> tuple[Any, InTransit]:
 
     body = ask(0)
     return _Body(body, where, ask), _transport(body)
+
+
+def _sse_c(key: bytes | None) -> dict[str, Any]:
+    return {} if key is None else {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": key}
 
 
 def read_small(client: Any, uri: str, limit_bytes: int = 1024 * 1024) -> bytes:
@@ -337,6 +366,8 @@ def _remedy(code: str) -> str:
         return "there is no such bucket"
     if code in ("403", "AccessDenied"):
         return "allow s3:GetObject (and kms:Decrypt for SSE-KMS) to the principal of the AWS connection"
+    if code in ("400", "BadRequest", "InvalidRequest"):
+        return "it may be under SSE-C, and then needs its key: sse_customer_key_conn_id="
     if code in ("412", "PreconditionFailed"):
         return "the object was overwritten while this task read it: run it again"
     return "see the S3 documentation of this code"

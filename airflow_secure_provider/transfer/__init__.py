@@ -5,6 +5,7 @@ Plaintext is never written to disk, and nothing is committed before the whole so
 
 from .checks import Options
 from .from_object import S3Source
+from .from_objects import S3Objects
 from .from_query import QuerySource
 from .from_table import PostgresSource
 from .reprotection import reprotect
@@ -19,6 +20,7 @@ __all__ = [
     "Options",
     "PostgresSource",
     "QuerySource",
+    "S3Objects",
     "S3Source",
     "Source",
     "TableTarget",

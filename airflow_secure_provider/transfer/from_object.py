@@ -17,6 +17,7 @@ from ..stores.csv_dialect import CsvDialect
 from ..stores.files import Reader, json_types, open_reader
 from ..stores.formats import Compression, FileFormat
 from ..stores.object_state import read_state
+from ..stores.s3 import S3Location, S3Object
 from .pipeline import ReadAhead
 from .sources import OpenSource
 
@@ -30,6 +31,7 @@ class S3Source:
     :param context: pairs that the message's encryption context must hold.
     :param key_arns: accepted wrapping keys; ``None`` for any that KMS lets the caller use.
     :param dialect: how a CSV is written.
+    :param customer_key: the 32 bytes under which SSE-C has it.
     :param kind: CSV, JSON Lines or Parquet; by the key's ending if ``None``, and CSV for an unknown one.
     """
 
@@ -40,6 +42,7 @@ class S3Source:
     key_arns: Collection[str] | None = None
     kind: FileFormat | None = None
     dialect: CsvDialect | None = None
+    customer_key: bytes | None = field(default=None, repr=False)
 
     @property
     def where(self) -> str:
@@ -50,11 +53,18 @@ class S3Source:
         plaintext = str(self.client.meta.endpoint_url).startswith("http://")
         return InTransit(protocol="none", evidence=Evidence.OBSERVED) if plaintext else InTransit()
 
+    def describe(self, declared: Mapping[str, AtRest]) -> S3Object:
+        """Look at the object, and pin the version that is there."""
+        return s3.describe(self.client, S3Location.parse(self.uri), declared, self.customer_key)
+
     def open(self, declared: Mapping[str, AtRest], rules: Sequence[ColumnRule] = ()) -> OpenSource:
-        described = s3.describe(self.client, s3.S3Location.parse(self.uri), declared)
+        return self.open_described(self.describe(declared), rules)
+
+    def open_described(self, described: S3Object, rules: Sequence[ColumnRule]) -> OpenObject:
         raw, in_transit = s3.open_body(self.client, described)
+        key, where = described.location.key, described.location.uri
         try:
-            body = Counted(raw, described.size, described.location.uri)
+            body = Counted(raw, described.size, where)
             stream = open_object(
                 body,
                 described.metadata,
@@ -64,15 +74,20 @@ class S3Source:
                 key_arns=self.key_arns,
             )
             status = DatasetStatus(described.dataset, stream.at_rest, in_transit)
-            compression = Compression.of_key(described.location.key)
+            compression = Compression.of_key(key)
             if compression is not None:
-                stream = Decompressed(stream, str(compression), described.location.uri)
-            kind = self.kind or FileFormat.of_key(described.location.key)
-            states = read_state(described.metadata, described.location.uri)
-            names = [rule.name for rule in rules]
-            types = json_types(rules)
-            return _OpenObject(
-                raw, body, stream, status, described.version, kind, states, types, self.dialect, names
+                stream = Decompressed(stream, str(compression), where)
+            return OpenObject(
+                raw,
+                body,
+                stream,
+                status,
+                described.version,
+                self.kind or FileFormat.of_key(key),
+                read_state(described.metadata, where),
+                json_types(rules),
+                self.dialect,
+                [rule.name for rule in rules],
             )
         except BaseException:
             raw.close()
@@ -80,7 +95,7 @@ class S3Source:
 
 
 @dataclass(frozen=True)
-class _OpenObject:
+class OpenObject:
     raw: Any
     body: Counted
     stream: PlainStream

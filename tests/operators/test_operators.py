@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -180,3 +182,18 @@ def test_source_and_target_are_tables_objects_or_a_query() -> None:
     assert made(source="crm.a", target="crm.b") == ("PostgresSource", "TableTarget")
     assert made(query="SELECT 1", target="s3://b/k.csv") == ("QuerySource", "ObjectTarget")
     assert made(source="s3://b/k.csv", target="crm.b") == ("S3Source", "TableTarget")
+
+
+@pytest.mark.parametrize("password", ["", "no base64!", "c2hvcnQ="])
+def test_a_customer_key_has_32_bytes(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE_KEY", json.dumps({"conn_type": "generic", "password": password}))
+    clients = Execution(load(columns={"a": "none"}))
+    with pytest.raises(
+        ConfigurationError, match="connection 'lake_key': its password is not the base64 of 32"
+    ) as caught:
+        clients.customer_key("lake_key")
+    assert not password or password not in str(caught.value)
+    good = base64.b64encode(bytes(32)).decode()
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE_KEY", json.dumps({"conn_type": "generic", "password": good}))
+    assert clients.customer_key("lake_key") == bytes(32)
+    assert clients.customer_key(None) is None

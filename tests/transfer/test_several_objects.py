@@ -1,0 +1,152 @@
+"""Several objects as one source: all of them in one transaction, or none."""
+
+from __future__ import annotations
+
+import gzip
+import secrets
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_secure_provider.errors import (
+    ConfigurationError,
+    ContractError,
+    DecryptionError,
+    FormatError,
+    SecureProviderError,
+    StoreError,
+)
+from airflow_secure_provider.transfer import S3Objects
+
+from .world import BUCKET, COLUMNS, HEADER, World, as_csv, customers
+
+
+class Folder:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.name = f"days/{secrets.token_hex(6)}/"
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{BUCKET}/{self.name}"
+
+    def put(self, name: str, rows: Any, *, body: bytes | None = None, **settings: Any) -> str:
+        data = self.world.lake.encrypt(as_csv(rows)).data if body is None else body
+        self.world.lake.s3.put_object(Bucket=BUCKET, Key=self.name + name, Body=data, **settings)
+        return self.uri + name
+
+    def source(self, uris: Any = None, **settings: Any) -> S3Objects:
+        return S3Objects(replace(self.world.source(self.uri), **settings), uris)
+
+
+@pytest.fixture
+def folder(world: World) -> Folder:
+    made = Folder(world)
+    made.put("2.csv", customers(20, first=101))
+    made.put("1.csv", customers(30, first=1))
+    made.put("3.csv.gz", (), body=world.lake.encrypt(gzip.compress(as_csv(customers(10, first=201)))).data)
+    made.put("", (), body=b"")  # the marker of a folder, as the console makes it
+    return made
+
+
+def test_all_under_a_prefix(world: World, folder: Folder) -> None:
+    report = world.load(folder.source())
+    assert report.rows == 60
+    assert world.query("SELECT count(DISTINCT id) FROM crm.customers") == [(60,)]
+    assert report.source.dataset.uri == folder.uri
+    assert report.source.at_rest.scheme == "client-side"
+    assert world.query("SELECT source, rows FROM secure_provider.load_manifest") == [(folder.uri, 60)]
+    assert report.bytes_read > 6_000
+
+
+def test_the_same_objects_once_and_another_one_makes_them_others(world: World, folder: Folder) -> None:
+    world.load(folder.source())
+    assert world.load(folder.source()).already_loaded
+    folder.put("4.csv", customers(5, first=301))
+    assert world.load(folder.source(), mode="replace").rows == 65
+
+
+def test_a_list(world: World, folder: Folder) -> None:
+    uris = [f"{folder.uri}2.csv", f"{folder.uri}1.csv"]
+    assert world.load(folder.source(uris)).rows == 50
+
+
+def test_one_that_is_damaged_spoils_all(world: World, folder: Folder) -> None:
+    message = world.lake.encrypt(as_csv(customers(10, first=401)))
+    folder.put("9.csv", (), body=message.flipped(message.footer - 20))
+    before = world.state()
+    with pytest.raises(DecryptionError, match=r"9\.csv does not authenticate"):
+        world.load(folder.source())
+    assert world.state() == before
+
+
+def other_columns(folder: Folder) -> None:
+    lines = as_csv([row[:5] for row in customers(3, first=501)], HEADER[:5])
+    folder.put("9.csv", (), body=folder.world.lake.encrypt(lines).data)
+
+
+def not_encrypted(folder: Folder) -> None:
+    folder.put("9.csv", (), body=as_csv(customers(3, first=501)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "says"),
+    [
+        (other_columns, FormatError, "its columns are not those of"),
+        (not_encrypted, ContractError, r"encryption_context= or kms_key_arns= expects one"),
+    ],
+)
+def test_one_that_is_different_spoils_all(
+    world: World, folder: Folder, spoil: Any, kind: type[SecureProviderError], says: str
+) -> None:
+    spoil(folder)
+    before = world.state()
+    with pytest.raises(kind, match=says):
+        world.load(folder.source())
+    assert world.state() == before
+
+
+def test_one_that_is_less_encrypted_spoils_all(world: World, folder: Folder) -> None:
+    not_encrypted(folder)
+    with pytest.raises(ContractError, match=r"9\.csv: it is none \(observed\), and .*1\.csv is client-side"):
+        world.load(folder.source(context={}), {**COLUMNS})
+    assert world.state()["crm.customers"] == []
+
+
+@pytest.mark.parametrize(
+    ("uris", "kind", "says"),
+    [
+        ([], ConfigurationError, "there is no object"),
+        (["1.csv", "1.csv"], ConfigurationError, "an object stands twice"),
+        (["1.csv", "gone.csv"], StoreError, "there is no such object"),
+    ],
+)
+def test_lists_that_can_not_be_read(
+    world: World, folder: Folder, uris: list[str], kind: type[SecureProviderError], says: str
+) -> None:
+    with pytest.raises(kind, match=says):
+        world.load(folder.source([folder.uri + name for name in uris]))
+
+
+def test_a_prefix_without_objects(world: World) -> None:
+    empty = S3Objects(world.source(f"s3://{BUCKET}/nothing/here/"))
+    with pytest.raises(ConfigurationError, match="s3://lake/nothing/here/: there is no object"):
+        world.load(empty)
+
+
+def test_under_a_key_of_the_customer(world: World, folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    key = secrets.token_bytes(32)
+    sse = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": key}
+    uri = folder.put("c.csv", (), body=as_csv(customers(7)), **sse)
+    report = world.load(replace(world.source(uri, context={}), customer_key=key))
+    assert (report.rows, report.source.at_rest.scheme, report.source.at_rest.evidence) == (
+        7,
+        "SSE-C",
+        "observed",
+    )
+    assert key.hex() not in repr(world.source(uri)) + caplog.text + str(report)
+    assert repr(key) not in repr(replace(world.source(uri), customer_key=key))
+    for wrong in (None, bytes(32)):
+        with pytest.raises(StoreError, match="it may be under SSE-C, and then needs its key"):
+            world.load(replace(world.source(uri, context={}), customer_key=wrong))
