@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ..errors import ContractError, FormatError
 from ..model import AtRest
 from .encryption_sdk import EncryptionSdkStream, looks_like_message
+from .fernet import FernetStream
 from .source import Counted, PlainStream, Unencrypted
 
 # The metadata keys by which Amazon's S3 Encryption Client marks its objects (formats V2 and V3).
@@ -23,12 +24,14 @@ def open_object(
     kms_client: Callable[[str], Any],
     context: Mapping[str, str],
     key_arns: Collection[str] | None,
+    fernet_keys: Sequence[str] = (),
 ) -> PlainStream:
     """Recognise the object by its first bytes and open it.
 
     :param metadata: the store's user metadata of the object.
     :param at_rest: what the store itself says of its encryption.
     :param context: if given, the object must be a message with this encryption context.
+    :param fernet_keys: if given, the object must be a Fernet file under one of them.
     :raises FormatError: for an encrypted format that can't be read.
     :raises ContractError: if an encrypted message is expected and this is none.
     """
@@ -45,10 +48,12 @@ def open_object(
             f"{body.where} is an AWS Encryption SDK message of version 1, without key commitment; "
             "write it again with the commitment policy REQUIRE_ENCRYPT_REQUIRE_DECRYPT"
         )
+    if head == _FERNET and fernet_keys:
+        return FernetStream(body, fernet_keys)
     if head == _FERNET:
-        raise FormatError(
-            f"{body.where} looks like a Fernet file, which this version can't read; use the AWS Encryption SDK"
-        )
+        raise FormatError(f"{body.where} looks like a Fernet file; name its key in fernet_key_conn_id=")
+    if fernet_keys:
+        raise ContractError(f"{body.where} is not a Fernet file, and fernet_key_conn_id= expects one")
     if context or key_arns is not None:
         raise ContractError(
             f"{body.where} is not an AWS Encryption SDK message, and encryption_context= or kms_key_arns= expects one"

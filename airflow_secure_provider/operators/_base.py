@@ -31,6 +31,7 @@ class SecureTransferOperator(BaseOperator):
     file_format: str | None = None
     csv_options: Mapping[str, Any] | None = None
     sse_customer_key_conn_id: str | None = None
+    fernet_key_conn_id: str | None = None
 
     def __init__(
         self,
@@ -129,6 +130,7 @@ class SecureTransferOperator(BaseOperator):
             kind=FileFormat(self.file_format) if self.file_format else None,
             dialect=CsvDialect.of(self.csv_options) if self.csv_options else None,
             customer_key=clients.customer_key(self.sse_customer_key_conn_id),
+            fernet_keys=clients.fernet_keys(self.fernet_key_conn_id),
         )
         if isinstance(uri, str):
             return S3Objects(each) if uri.endswith("/") else each

@@ -70,6 +70,17 @@ class HookClients:
             )
         return key
 
+    def fernet_keys(self, conn_id: str | None) -> list[str]:
+        """One key, or several with commas between them, as Airflow's own ``fernet_key`` has them."""
+        if conn_id is None:
+            return []
+        from airflow.sdk.bases.hook import BaseHook
+
+        keys = [key.strip() for key in (BaseHook.get_connection(conn_id).password or "").split(",")]
+        if not all(keys):
+            raise ConfigurationError(f"connection {conn_id!r} has no password, which would be the Fernet key")
+        return keys
+
     def remember(self, connection: Any) -> None:
         """The connection to be closed by :meth:`kill`."""
         self._connection = connection

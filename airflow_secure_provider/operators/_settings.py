@@ -26,6 +26,9 @@ class Clients(Protocol):
     def customer_key(self, conn_id: str | None) -> bytes | None:
         """An SSE-C key, out of a connection's password."""
 
+    def fernet_keys(self, conn_id: str | None) -> Sequence[str]:
+        """Fernet keys, out of a connection's password."""
+
     def policy(self) -> Policy:
         """What the classes require."""
 

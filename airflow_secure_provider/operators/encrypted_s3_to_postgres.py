@@ -34,6 +34,7 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
     :param file_format: ``csv``, ``jsonl`` or ``parquet``; by the key's ending if not given, and CSV for an unknown one.
     :param csv_options: how a CSV is written: ``delimiter``, ``quote``, ``header``, ``encoding``, ``null_values``.
     :param sse_customer_key_conn_id: a connection whose password is the base64 of an SSE-C key. (templated)
+    :param fernet_key_conn_id: a connection whose password is the key of Fernet files, or several with commas. (templated)
     :param aws_conn_id: for S3 and KMS.
     :param postgres_conn_id: its extra needs ``sslmode=verify-full`` and ``sslrootcert``.
     :param set_role: the role to act as, the owner of the table: a leased user owns nothing itself. (templated)
@@ -51,6 +52,7 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
         "encryption_context",
         "kms_key_arns",
         "sse_customer_key_conn_id",
+        "fernet_key_conn_id",
         "aws_conn_id",
         "postgres_conn_id",
         "set_role",
@@ -65,6 +67,7 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
         file_format: str | None = None,
         csv_options: Mapping[str, Any] | None = None,
         sse_customer_key_conn_id: str | None = None,
+        fernet_key_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -74,6 +77,7 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
         self.file_format = file_format
         self.csv_options = csv_options
         self.sse_customer_key_conn_id = sse_customer_key_conn_id
+        self.fernet_key_conn_id = fernet_key_conn_id
 
     @property
     def target_name(self) -> str:

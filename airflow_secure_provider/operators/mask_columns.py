@@ -31,7 +31,7 @@ class MaskColumnsOperator(FromTableOperator):
     :param reveal_with: the keyset that opens the source's ciphertext where a rule needs the value. (templated)
     :param encryption_context: pairs that the source object's encryption context must hold. (templated)
     :param kms_key_arns: the KMS keys that may have encrypted the source object. (templated)
-    :param file_format, csv_options, sse_customer_key_conn_id: of the source object, see :class:`EncryptedS3ToPostgresOperator`.
+    :param file_format, csv_options, sse_customer_key_conn_id, fernet_key_conn_id: of the source object, see :class:`EncryptedS3ToPostgresOperator`.
     :param target_kms_key: ARN of the KMS key that the target object is encrypted under; without it the bucket's default
         encryption does. (templated)
     :param target_encryption: ``client-side`` (AWS Encryption SDK) or ``SSE-KMS``, where there is a key.
@@ -52,6 +52,7 @@ class MaskColumnsOperator(FromTableOperator):
         "encryption_context",
         "kms_key_arns",
         "sse_customer_key_conn_id",
+        "fernet_key_conn_id",
         "target_kms_key",
     )
 
@@ -67,6 +68,7 @@ class MaskColumnsOperator(FromTableOperator):
         file_format: str | None = None,
         csv_options: Mapping[str, Any] | None = None,
         sse_customer_key_conn_id: str | None = None,
+        fernet_key_conn_id: str | None = None,
         target_kms_key: str | None = None,
         target_encryption: str = "client-side",
         **kwargs: Any,
@@ -80,6 +82,7 @@ class MaskColumnsOperator(FromTableOperator):
         self.file_format = file_format
         self.csv_options = csv_options
         self.sse_customer_key_conn_id = sse_customer_key_conn_id
+        self.fernet_key_conn_id = fernet_key_conn_id
         self.target_kms_key = target_kms_key
         self.target_encryption = target_encryption
 

@@ -31,6 +31,7 @@ class S3Source:
     :param context: pairs that the message's encryption context must hold.
     :param key_arns: accepted wrapping keys; ``None`` for any that KMS lets the caller use.
     :param dialect: how a CSV is written.
+    :param fernet_keys: of a Fernet file, any of which may have encrypted it.
     :param customer_key: the 32 bytes under which SSE-C has it.
     :param kind: CSV, JSON Lines or Parquet; by the key's ending if ``None``, and CSV for an unknown one.
     """
@@ -43,6 +44,7 @@ class S3Source:
     kind: FileFormat | None = None
     dialect: CsvDialect | None = None
     customer_key: bytes | None = field(default=None, repr=False)
+    fernet_keys: Sequence[str] = field(default=(), repr=False)
 
     @property
     def where(self) -> str:
@@ -72,6 +74,7 @@ class S3Source:
                 kms_client=self.kms_client,
                 context=self.context,
                 key_arns=self.key_arns,
+                fernet_keys=self.fernet_keys,
             )
             status = DatasetStatus(described.dataset, stream.at_rest, in_transit)
             compression = Compression.of_key(key)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from airflow_secure_provider.errors import (
     ConfigurationError,
@@ -150,3 +151,38 @@ def test_under_a_key_of_the_customer(world: World, folder: Folder, caplog: pytes
     for wrong in (None, bytes(32)):
         with pytest.raises(StoreError, match="it may be under SSE-C, and then needs its key"):
             world.load(replace(world.source(uri, context={}), customer_key=wrong))
+
+
+def test_a_fernet_file(world: World, folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    token = Fernet(old).encrypt(as_csv(customers(9)))
+    uri = folder.put("f.csv", (), body=token)
+    source = replace(world.source(uri, context={}), fernet_keys=[new, old])
+    report = world.load(source)
+    assert (report.rows, report.source.at_rest.scheme) == (9, "client-side")
+    assert "is a Fernet file: it is held in memory whole" in caplog.text
+    assert old not in repr(source) + caplog.text
+
+    before = world.state()
+    for keys, body, kind, says in (
+        ([new], token, DecryptionError, "does not authenticate under any of the 1 Fernet keys"),
+        ([old], token[:-1] + b"A", DecryptionError, "does not authenticate"),
+        ([old], token[: len(token) // 2], DecryptionError, "does not authenticate"),
+        (["short"], token, ConfigurationError, "a Fernet key is the base64 of 32 bytes"),
+        ([old], as_csv(customers(1)), ContractError, "is not a Fernet file"),
+        ([], token, FormatError, "name its key in fernet_key_conn_id="),
+    ):
+        uri = folder.put("f.csv", (), body=body)
+        with pytest.raises(kind, match=says):
+            world.load(replace(world.source(uri, context={}), fernet_keys=keys))
+    assert world.state() == before
+
+
+def test_a_large_fernet_file_is_not_taken(
+    world: World, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_secure_provider.objects.fernet.MAX_BYTES", 1_000)
+    key = Fernet.generate_key()
+    uri = folder.put("f.csv", (), body=Fernet(key).encrypt(as_csv(customers(90))))
+    with pytest.raises(FormatError, match=r"must be held in memory whole; up to 1,000 are read"):
+        world.load(replace(world.source(uri, context={}), fernet_keys=[key.decode()]))
