@@ -281,7 +281,7 @@ class TransferReport:
     :param rows: rows committed by this run; 0 where an earlier run had loaded them already.
     :param bytes_read: bytes as stored (ciphertext for an encrypted object).
     :param seconds: wall-clock time from opening the source to the commit.
-    :param timings: seconds spent in each step; steps run in two threads, so they may add up to more.
+    :param timings: seconds spent in each step; steps run in threads of their own, so they add up to more.
     :param policy: what the classes required: ``built-in``, or the class policy's id, version and digest.
     """
 

@@ -1,4 +1,4 @@
-"""Three threads: one reads and decrypts, one parses and protects, and one encodes and sends."""
+"""Threads that pass batches on: one reads and decrypts, one parses, one protects, and one encodes and sends."""
 
 from __future__ import annotations
 
