@@ -62,13 +62,6 @@ def main(settings_file: str) -> None:
             task="bench",
         )
         after = resource.getrusage(resource.RUSAGE_SELF)
-        print(
-            after.ru_nvcsw - before.ru_nvcsw,
-            after.ru_nivcsw - before.ru_nivcsw,
-            after.ru_utime - before.ru_utime,
-            after.ru_stime - before.ru_stime,
-            file=sys.stderr,
-        )
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         answer = {"rows": report.rows, "seconds": report.seconds, "cpu": cpu, "timings": dict(report.timings)}
         print(json.dumps(answer), flush=True)
