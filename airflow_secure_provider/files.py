@@ -13,6 +13,7 @@ from .errors import ConfigurationError, ContractError
 from .model import ColumnRule, ColumnStatus, Protection
 from .protection.conversion import LOGICAL, convert
 from .protection.plan import ColumnStep, fit, plan
+from .protection.reversible import as_bytes
 from .stores.files import Writable, Writer, json_types, open_reader, open_writer
 from .stores.formats import FileFormat
 
@@ -156,6 +157,8 @@ def _never_none(batches: Iterable[Any], steps: Sequence[ColumnStep]) -> Iterator
 
 def stored(column: Any, step: ColumnStep, kind: FileFormat, *, first_record: int, where: str) -> Any:
     """A protected column as a file of this format holds it."""
+    if step.passes and kind.holds_bytes and step.rule.protection.in_cells:
+        return as_bytes(column)
     if step.rule.protection is Protection.NONE:
         return _typed(column, step.rule, kind, first_record, where)
     return fit(column, text_target=not kind.holds_bytes)

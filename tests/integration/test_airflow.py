@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import time
 
+import aws_encryption_sdk
 import pytest
+from aws_encryption_sdk.key_providers.kms import KMSMasterKey
+from pyarrow import parquet
 
 from airflow_secure_provider.crypto.keyset import KeysetDocument, rotate
 from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
 
-from .conftest import CANARY, ROWS, Stage
+from .conftest import CANARY, LAKE, ROWS, Stage
 
 pytestmark = pytest.mark.airflow
 
@@ -187,6 +191,28 @@ def test_a_domain_moves_to_a_rotated_keyset(stage: Stage) -> None:
         connection.execute(
             "DELETE FROM secure_provider.column_state; DELETE FROM secure_provider.load_manifest"
         )
+
+
+def test_a_query_is_published_as_an_encrypted_object(stage: Stage) -> None:
+    stage.run("case_good")
+    stage.run("case_mask")
+    run_id = stage.run("case_publish")
+    assert stage.airflow.task_states("case_publish", run_id) == {"publish": "success"}
+    s3, kms = (stage.world.aws.client(name) for name in ("s3", "kms"))
+    body = s3.get_object(Bucket=LAKE, Key="published.parquet")["Body"].read()
+    client = aws_encryption_sdk.EncryptionSDKClient()
+    key = KMSMasterKey(key_id=stage.world.kms_key, client=kms)
+    plain, header = client.decrypt(source=body, key_provider=key)
+    assert header.encryption_context["secure-provider:run"] == f"case_publish/publish/{run_id}/-1"
+    rows = sorted(parquet.read_table(io.BytesIO(plain)).to_pylist(), key=lambda row: row["id"])
+    assert [(row["id"], row["other"]) for row in rows] == [(1, "<2"), (2, "[2,3)"), (3, ">=3")]
+    tokens = [row[0] for row in stage.query("SELECT decode(email, 'base64') FROM crm.people ORDER BY id")]
+    assert [row["email"] for row in rows] == tokens
+    (event,) = [each for each in stage.events("case_publish") if each["eventType"] == "COMPLETE"]
+    assert [each["name"] for each in event["inputs"]] == ["crm.crm.people", "crm.crm.people_masked"]
+    (output,) = event["outputs"]
+    assert output["facets"]["secureProvider_encryption"]["status"] == "protected"
+    assert output["facets"]["storage"]["fileFormat"] == "parquet"
 
 
 def test_a_stock_operator_leases_too_and_its_lineage_says_so(stage: Stage) -> None:

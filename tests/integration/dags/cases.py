@@ -85,6 +85,21 @@ with DAG("case_reprotect", schedule=None):
         set_role="crm_owner",
     )
 
+with DAG("case_publish", schedule=None):
+    MaskColumnsOperator(
+        task_id="publish",
+        query="SELECT p.id, p.email, m.id AS other FROM crm.people p JOIN crm.people_masked m USING (email)",
+        target="s3://customer-lake/published.parquet",
+        target_kms_key="{{ var.value.publish_key }}",
+        columns={
+            "id": {"method": "none", "type": "integer"},
+            "email": COLUMNS["email"],
+            "other": {"method": "generalize", "bins": [2, 3], "type": "integer"},
+        },
+        postgres_conn_id="crm",
+        set_role="crm_owner",
+    )
+
 with DAG("case_stock", schedule=None):
     SQLExecuteQueryOperator(
         task_id="query", conn_id="crm", sql="SET ROLE crm_owner; SELECT count(*) FROM crm.people"
