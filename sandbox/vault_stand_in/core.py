@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import collections
 import contextlib
 import threading
@@ -16,7 +17,7 @@ RETRY_SECONDS = 1.0  # between attempts to revoke what could not be revoked
 _ROOT_PATHS = ("sys/seal", "sys/leases/revoke-prefix", "sys/leases/revoke-force", "sys/leases/lookup/")
 
 
-class Backend:
+class Backend(abc.ABC):
     """What is mounted at a path; ``rest`` is the path below the mount."""
 
     type = ""
@@ -31,8 +32,9 @@ class Backend:
         """Whether a write there is an update (Vault's default) and not a create."""
         return True
 
+    @abc.abstractmethod
     def handle(self, request: Request, rest: str) -> Answer:
-        raise NotImplementedError
+        """Answer a request that was admitted."""
 
     def describe(self) -> JSON:
         return {"type": self.type, "options": None, "description": "", "accessor": self.mount, "config": {}}

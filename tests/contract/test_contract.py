@@ -187,4 +187,5 @@ def test_columns_beside(columns: dict[str, Any], problem: str) -> None:
 
 
 def test_a_subject_may_be_dropped() -> None:
-    from_columns({"a": {"method": "shift_date", "subject": "b", "type": "date"}, "b": "drop"}, "t")
+    made = from_columns({"a": {"method": "shift_date", "subject": "b", "type": "date"}, "b": "drop"}, "t")
+    assert [(rule.protection, rule.beside) for rule in made.rules] == [("shift_date", ("b",)), ("drop", ())]

@@ -288,8 +288,10 @@ def test_postgres_in_a_path_with_a_space_and_a_quote(tmp_path: Path, monkeypatch
     directory.mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(directory))
 
-    with Postgres(directory, Authority(directory / "ca")) as server:
-        server.connect().close()
+    with Postgres(directory, Authority(directory / "ca")) as server, server.connect() as connection:
+        assert connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (
+            True,
+        )
 
 
 def test_postgres_without_user_namespaces_below_a_private_folder(
