@@ -16,7 +16,8 @@ from airflow_secure_provider.crypto.keyset import KeysetDocument
 from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
 from airflow_secure_provider.model import AtRest, Evidence
 from airflow_secure_provider.transfer import Options, S3Source, TableTarget, transfer
-from benchmarks._object import BUCKET, CONTEXT, KEY, client
+from benchmarks._object import CONTEXT, client
+from benchmarks._serving import BUCKET, KEY
 
 RESTRICTED = {"classification": "restricted"}
 PLAIN: dict[str, Any] = {

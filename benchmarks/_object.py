@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import ssl
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,8 @@ from aws_encryption_sdk.identifiers import Algorithm, CommitmentPolicy
 from aws_encryption_sdk.key_providers.kms import KMSMasterKey
 from botocore.config import Config
 
-BUCKET, KEY = "lake", "customers.csv"
+from benchmarks._serving import serve
+
 CONTEXT = {"dataset": "crm.customers"}
 FRAME_BYTES = 1 << 20
 HEADER = b"id,email,ssn,birth_date,amount,notes\n"
@@ -94,42 +93,13 @@ def encrypted(settings: dict[str, Any]) -> Any:
 def main(settings_file: str) -> None:
     settings = json.loads(Path(settings_file).read_text(encoding="utf-8"))
     length = encrypted(settings).ciphertext_length()
-    etag = '"' + hashlib.sha256(str(length).encode()).hexdigest()[:32] + '"'
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def pieces() -> Iterator[bytes]:
+        with encrypted(settings) as message:
+            while piece := message.read(FRAME_BYTES):
+                yield piece
 
-        def do_HEAD(self) -> None:
-            self._begin()
-
-        def do_GET(self) -> None:
-            if not self._begin():
-                return
-            with encrypted(settings) as message:
-                while piece := message.read(FRAME_BYTES):
-                    self.wfile.write(piece)
-
-        def _begin(self) -> bool:
-            found = self.path.partition("?")[0] == f"/{BUCKET}/{KEY}"
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Length", str(length if found else 0))
-            if found:
-                self.send_header("ETag", etag)
-                self.send_header("x-amz-server-side-encryption", "AES256")
-            self.end_headers()
-            return found
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(settings["certificate"], settings["private_key"])
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    unfinished = Path(settings["port_file"] + ".part")
-    unfinished.write_text(str(server.server_address[1]), encoding="ascii")
-    os.replace(unfinished, settings["port_file"])
-    server.serve_forever()
+    serve(settings, length, hashlib.sha256(str(length).encode()).hexdigest()[:32], pieces)
 
 
 if __name__ == "__main__":

@@ -19,14 +19,13 @@ import aws_encryption_sdk
 from aws_encryption_sdk.identifiers import Algorithm, CommitmentPolicy
 from aws_encryption_sdk.key_providers.kms import KMSMasterKey
 
-from airflow_secure_provider.crypto import keyset
-from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
 from airflow_secure_provider.stores.ddl import DDL
 from benchmarks import _people
 from benchmarks._object import CONTEXT
+from benchmarks._serving import serving
 from sandbox.aws import Aws
 from sandbox.ca import Authority
-from sandbox.environment import REPOSITORY, Process, clean_environment
+from sandbox.environment import REPOSITORY
 from sandbox.postgres import Postgres
 
 ROWS = 1_000_000
@@ -106,36 +105,11 @@ def bench(directory: Path) -> Iterator[Bench]:
         plain, message = directory / "plain.csv", directory / "message"
         _write_csv(plain)
         message.write_bytes(_encrypted(plain.read_bytes(), key, kms))
-        certificate, private_key = authority.server("object")
-        port_file = directory / "object.port"
-        settings = {
-            "kms_endpoint": aws.endpoint_url,
-            "ca": str(aws.ca_pem),
-            "region": aws.region,
-            "access_key": aws.access_key,
-            "secret_key": aws.secret_key,
-            "object": str(message),
-            "certificate": str(certificate),
-            "private_key": str(private_key),
-            "port_file": str(port_file),
-            "conninfo": postgres.conninfo(),
-            "namespace": f"postgres://{postgres.host}:{postgres.port}",
-            "keyset": keyset.create("customers", AwsKmsKeyring(key, kms)).to_json(),
-        }
-        settings_file = directory / "settings.json"
-        settings_file.touch(mode=0o600)
-        settings_file.write_text(json.dumps(settings), encoding="utf-8")
-        environment = clean_environment(directory / "home")
-        server = Process(
-            "the object's server",
-            [sys.executable, "-m", "benchmarks._file_server", settings_file],
-            log=directory / "object.log",
-            environment=environment,
-            directory=REPOSITORY,
-            grace_seconds=1.0,
-        )
-        with server:
-            server.wait_until_ready(port_file.exists)
+        server = "benchmarks._file_server"
+        with serving(directory, authority, postgres, aws, server, key, object=str(message)) as (
+            settings_file,
+            environment,
+        ):
             worker = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks._loading", str(settings_file)],
                 stdin=subprocess.PIPE,

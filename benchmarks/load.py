@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from airflow_secure_provider.crypto import keyset
-from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
 from airflow_secure_provider.stores.ddl import DDL
 from benchmarks import _messages, _throughput
 from benchmarks._object import ROW_BYTES
+from benchmarks._serving import serving
 from sandbox.aws import Aws
 from sandbox.ca import Authority
-from sandbox.environment import REPOSITORY, Process, clean_environment
+from sandbox.environment import REPOSITORY
 from sandbox.postgres import Postgres
 
 GIB = 1 << 30
@@ -63,37 +62,10 @@ def _load(directory: Path, authority: Authority, postgres: Postgres, aws: Aws) -
     key = kms.create_key()["KeyMetadata"]["Arn"]
     with postgres.connect() as connection:
         connection.execute(DDL + _TABLE)
-    certificate, private_key = authority.server("object")
-    port_file = directory / "object.port"
-    settings = {
-        "kms_endpoint": aws.endpoint_url,
-        "ca": str(aws.ca_pem),
-        "region": aws.region,
-        "access_key": aws.access_key,
-        "secret_key": aws.secret_key,
-        "kms_key": key,
-        "rows": ROWS,
-        "certificate": str(certificate),
-        "private_key": str(private_key),
-        "port_file": str(port_file),
-        "conninfo": postgres.conninfo(),
-        "namespace": f"postgres://{postgres.host}:{postgres.port}",
-        "keyset": keyset.create("customers", AwsKmsKeyring(key, kms)).to_json(),
-    }
-    settings_file = directory / "settings.json"
-    settings_file.touch(mode=0o600)
-    settings_file.write_text(json.dumps(settings), encoding="utf-8")
-    environment = clean_environment(directory / "home")
-    server = Process(
-        "the object's server",
-        [sys.executable, "-m", "benchmarks._object", settings_file],
-        log=directory / "object.log",
-        environment=environment,
-        directory=REPOSITORY,
-        grace_seconds=1.0,
-    )
-    with server:
-        server.wait_until_ready(port_file.exists)
+    with serving(directory, authority, postgres, aws, "benchmarks._object", key, rows=ROWS) as (
+        settings_file,
+        environment,
+    ):
         child = subprocess.run(
             [sys.executable, "-m", "benchmarks._transfer", str(settings_file)],
             stdout=subprocess.PIPE,
