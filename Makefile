@@ -19,7 +19,7 @@ help:
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml requirements/lock-py3.11.txt requirements/lock-py3.12.txt requirements/lock-py3.13.txt scripts/install.sh
+$(STAMP): pyproject.toml requirements/lock-py3.11.txt requirements/lock-py3.12.txt requirements/lock-py3.13.txt requirements/without-dependencies.txt scripts/install.sh
 	@PYTHON='$(PYTHON)' VENV='$(VENV)' sh scripts/install.sh
 	@touch $(STAMP)
 

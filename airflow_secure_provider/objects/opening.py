@@ -9,10 +9,10 @@ from ..errors import ContractError, FormatError
 from ..model import AtRest
 from .encryption_sdk import EncryptionSdkStream, looks_like_message
 from .fernet import FernetStream
+from .parquet_encryption import MAGIC
+from .s3_encryption_client import S3EncryptionClientStream, is_marked
 from .source import Counted, PlainStream, Unencrypted
 
-# The metadata keys by which Amazon's S3 Encryption Client marks its objects (formats V2 and V3).
-_S3_ENCRYPTION_CLIENT_KEYS = ("x-amz-key-v2", "x-amz-key", "x-amz-c", "x-amz-3")
 _FERNET = b"gAAAAA"
 
 
@@ -25,6 +25,8 @@ def open_object(
     context: Mapping[str, str],
     key_arns: Collection[str] | None,
     fernet_keys: Sequence[str] = (),
+    allow_legacy_cbc: bool = False,
+    instruction: Callable[[], bytes | None] = lambda: None,
 ) -> PlainStream:
     """Recognise the object by its first bytes and open it.
 
@@ -32,14 +34,25 @@ def open_object(
     :param at_rest: what the store itself says of its encryption.
     :param context: if given, the object must be a message with this encryption context.
     :param fernet_keys: if given, the object must be a Fernet file under one of them.
+    :param allow_legacy_cbc: take an object of the S3 Encryption Client in which nothing notices an alteration.
+    :param instruction: reads the S3 Encryption Client's instruction file beside the object; ``None`` if there is none.
     :raises FormatError: for an encrypted format that can't be read.
     :raises ContractError: if an encrypted message is expected and this is none.
     """
-    if any(key in metadata for key in _S3_ENCRYPTION_CLIENT_KEYS):
-        raise FormatError(
-            f"{body.where} was written by the Amazon S3 Encryption Client, which this version can't read; "
-            "write it with the AWS Encryption SDK"
+
+    def of_s3_encryption_client(content: bytes | None) -> PlainStream:
+        return S3EncryptionClientStream(
+            body,
+            metadata,
+            content,
+            kms_client=kms_client,
+            context=context,
+            key_arns=key_arns,
+            allow_legacy_cbc=allow_legacy_cbc,
         )
+
+    if is_marked(metadata):
+        return of_s3_encryption_client(instruction())
     head = body.peek(len(_FERNET))
     if looks_like_message(head):
         return EncryptionSdkStream(body, kms_client, context, key_arns)
@@ -54,8 +67,13 @@ def open_object(
         raise FormatError(f"{body.where} looks like a Fernet file; name its key in fernet_key_conn_id=")
     if fernet_keys:
         raise ContractError(f"{body.where} is not a Fernet file, and fernet_key_conn_id= expects one")
+    if head[: len(MAGIC)] == MAGIC and not context:
+        return Unencrypted(body, at_rest)  # as bytes; its columns are decrypted where they are parsed
     if context or key_arns is not None:
+        content = instruction()
+        if content is not None:
+            return of_s3_encryption_client(content)
         raise ContractError(
-            f"{body.where} is not an AWS Encryption SDK message, and encryption_context= or kms_key_arns= expects one"
+            f"{body.where} is not an AWS Encryption SDK message or an object of the S3 Encryption Client, and encryption_context= or kms_key_arns= expects one"
         )
     return Unencrypted(body, at_rest)

@@ -26,12 +26,6 @@ class SecureTransferOperator(BaseOperator):
     reveal_with: str | None = None
     reveal_aws_conn_id: str | None = None
     purpose: str | None = None
-    encryption_context: Mapping[str, str] | None = None
-    kms_key_arns: Sequence[str] | None = None
-    file_format: str | None = None
-    csv_options: Mapping[str, Any] | None = None
-    sse_customer_key_conn_id: str | None = None
-    fernet_key_conn_id: str | None = None
 
     def __init__(
         self,
@@ -109,29 +103,3 @@ class SecureTransferOperator(BaseOperator):
             allow_insecure_transport=self.allow_insecure_transport,
             key_columns=self.key_columns,
         )
-
-    def object_source(self, clients: Clients, uri: str | Sequence[str]) -> Source:
-        """An S3 object, those under a prefix, or of a list, as source, for operators that have its settings."""
-        from ..errors import ConfigurationError
-        from ..stores.csv_dialect import CsvDialect
-        from ..stores.formats import FileFormat
-        from ..transfer import S3Objects, S3Source
-
-        if self.file_format is not None and self.file_format not in list(FileFormat):
-            raise ConfigurationError(
-                f"file_format {self.file_format!r}, expected one of {', '.join(FileFormat)}"
-            )
-        each = S3Source(
-            clients.s3_client(),
-            clients.kms_client,
-            uri if isinstance(uri, str) else "",
-            context=self.encryption_context or {},
-            key_arns=self.kms_key_arns,
-            kind=FileFormat(self.file_format) if self.file_format else None,
-            dialect=CsvDialect.of(self.csv_options) if self.csv_options else None,
-            customer_key=clients.customer_key(self.sse_customer_key_conn_id),
-            fernet_keys=clients.fernet_keys(self.fernet_key_conn_id),
-        )
-        if isinstance(uri, str):
-            return S3Objects(each) if uri.endswith("/") else each
-        return S3Objects(each, list(uri))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._base import SecureTransferOperator
+from ._from_object import FromObjectOperator
 
 if TYPE_CHECKING:
     from ..transfer import Source
     from ._settings import Clients
 
 
-class EncryptedS3ToPostgresOperator(SecureTransferOperator):
+class EncryptedS3ToPostgresOperator(FromObjectOperator):
     """Load an encrypted object (CSV, JSON Lines, Parquet) from S3 into a PostgreSQL table and protect its columns on the way.
 
     The object is decrypted as it streams; plaintext is never written to disk. The rows are committed together, after
@@ -20,7 +20,8 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
     not met is refused before the first row moves. Nothing but counts, names, key ids and evidence is logged or goes to
     XCom.
 
-    Reads objects written by the AWS Encryption SDK (with key commitment), and objects under SSE-KMS or SSE-S3.
+    Reads objects written by the AWS Encryption SDK (with key commitment), by the Amazon S3 Encryption Client (an extra), or
+    as Fernet files, and objects under SSE-KMS, DSSE-KMS, SSE-C or SSE-S3.
 
     :param source: ``s3://bucket/key``; ``s3://bucket/folder/`` for all objects under it, or a list of them, which are loaded
         together. (templated)
@@ -30,11 +31,15 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
         Every column is named. Columns are ``internal`` unless ``{"method": …, "classification": …}`` says otherwise.
     :param keyset: where the keyset lies: a path or ``s3://``, perhaps with ``?id=…&min_version=…``. (templated)
     :param encryption_context: pairs that the object's encryption context must hold. (templated)
-    :param kms_key_arns: the KMS keys that may have encrypted it; ``None`` for any that the connection may use.
+    :param kms_key_arns: the KMS keys that may have encrypted it; ``None`` for any that the connection may use. Objects of
+        the S3 Encryption Client need it. (templated)
     :param file_format: ``csv``, ``jsonl`` or ``parquet``; by the key's ending if not given, and CSV for an unknown one.
     :param csv_options: how a CSV is written: ``delimiter``, ``quote``, ``header``, ``encoding``, ``null_values``.
     :param sse_customer_key_conn_id: a connection whose password is the base64 of an SSE-C key. (templated)
     :param fernet_key_conn_id: a connection whose password is the key of Fernet files, or several with commas. (templated)
+    :param allow_legacy_cbc: take objects that an old S3 Encryption Client wrote with AES-CBC, in which nothing notices an
+        alteration.
+    :param manifest: ``source`` is a manifest that lists the objects, as Redshift's UNLOAD writes it.
     :param aws_conn_id: for S3 and KMS.
     :param postgres_conn_id: its extra needs ``sslmode=verify-full`` and ``sslrootcert``.
     :param set_role: the role to act as, the owner of the table: a leased user owns nothing itself. (templated)
@@ -49,35 +54,15 @@ class EncryptedS3ToPostgresOperator(SecureTransferOperator):
         "source",
         "table",
         "keyset",
-        "encryption_context",
-        "kms_key_arns",
-        "sse_customer_key_conn_id",
-        "fernet_key_conn_id",
+        *FromObjectOperator.object_fields,
         "aws_conn_id",
         "postgres_conn_id",
         "set_role",
     )
 
-    def __init__(
-        self,
-        *,
-        table: str,
-        encryption_context: Mapping[str, str] | None = None,
-        kms_key_arns: Sequence[str] | None = None,
-        file_format: str | None = None,
-        csv_options: Mapping[str, Any] | None = None,
-        sse_customer_key_conn_id: str | None = None,
-        fernet_key_conn_id: str | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, table: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.table = table
-        self.encryption_context = encryption_context
-        self.kms_key_arns = kms_key_arns
-        self.file_format = file_format
-        self.csv_options = csv_options
-        self.sse_customer_key_conn_id = sse_customer_key_conn_id
-        self.fernet_key_conn_id = fernet_key_conn_id
 
     @property
     def target_name(self) -> str:

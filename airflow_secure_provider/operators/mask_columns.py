@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ._from_object import FromObjectOperator
 from ._from_table import FromTableOperator
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from ._settings import Clients
 
 
-class MaskColumnsOperator(FromTableOperator):
+class MaskColumnsOperator(FromObjectOperator, FromTableOperator):
     """Make a dataset from another one with fewer, coarser or protected columns: all of it, or nothing.
 
     The source is a PostgreSQL table or query, or an S3 object of CSV, JSON Lines or Parquet (by its ending); the target is
@@ -31,7 +32,8 @@ class MaskColumnsOperator(FromTableOperator):
     :param reveal_with: the keyset that opens the source's ciphertext where a rule needs the value. (templated)
     :param encryption_context: pairs that the source object's encryption context must hold. (templated)
     :param kms_key_arns: the KMS keys that may have encrypted the source object. (templated)
-    :param file_format, csv_options, sse_customer_key_conn_id, fernet_key_conn_id: of the source object, see :class:`EncryptedS3ToPostgresOperator`.
+    :param file_format, csv_options, sse_customer_key_conn_id, fernet_key_conn_id, allow_legacy_cbc, manifest: of the source
+        object, see :class:`EncryptedS3ToPostgresOperator`.
     :param target_kms_key: ARN of the KMS key that the target object is encrypted under; without it the bucket's default
         encryption does. (templated)
     :param target_encryption: ``client-side`` (AWS Encryption SDK) or ``SSE-KMS``, where there is a key.
@@ -49,10 +51,7 @@ class MaskColumnsOperator(FromTableOperator):
         "source_conn_id",
         "set_role",
         "where",
-        "encryption_context",
-        "kms_key_arns",
-        "sse_customer_key_conn_id",
-        "fernet_key_conn_id",
+        *FromObjectOperator.object_fields,
         "target_kms_key",
     )
 
@@ -63,12 +62,6 @@ class MaskColumnsOperator(FromTableOperator):
         source: str | Sequence[str] | None = None,
         query: str | None = None,
         reveal_with: str | None = None,
-        encryption_context: Mapping[str, str] | None = None,
-        kms_key_arns: Sequence[str] | None = None,
-        file_format: str | None = None,
-        csv_options: Mapping[str, Any] | None = None,
-        sse_customer_key_conn_id: str | None = None,
-        fernet_key_conn_id: str | None = None,
         target_kms_key: str | None = None,
         target_encryption: str = "client-side",
         **kwargs: Any,
@@ -77,12 +70,6 @@ class MaskColumnsOperator(FromTableOperator):
         self.query = query
         self.target = target
         self.reveal_with = reveal_with
-        self.encryption_context = encryption_context
-        self.kms_key_arns = kms_key_arns
-        self.file_format = file_format
-        self.csv_options = csv_options
-        self.sse_customer_key_conn_id = sse_customer_key_conn_id
-        self.fernet_key_conn_id = fernet_key_conn_id
         self.target_kms_key = target_kms_key
         self.target_encryption = target_encryption
 

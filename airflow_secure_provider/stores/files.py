@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -59,7 +60,7 @@ def open_reader(
         return CsvReader(source, where, dialect=dialect, names=names)
     if kind is FileFormat.JSONL:
         return _JsonLines(source, where, types)
-    return _Parquet(source, where)
+    return _open_parquet(source, where)
 
 
 def open_writer(out: Writable, kind: FileFormat, schema: Any) -> Writer:
@@ -146,20 +147,37 @@ def _plain_type(inferred: Any) -> Any:
     return inferred if plain else pa.string()
 
 
-class _Parquet:
-    def __init__(self, source: Readable, where: str) -> None:
-        from pyarrow import parquet
+class ParquetReader:
+    """Batches of an open Parquet file.
 
-        try:
-            self._file = parquet.ParquetFile(source)
-        except (pa.ArrowException, OSError):
-            self._file = None
-        if self._file is None:
-            raise FormatError(f"{where} can't be read as Parquet")
-        self.columns: list[str] = self._file.schema_arrow.names
+    :param guard: runs a step, and turns what pyarrow says, which may quote values, into an error of ours.
+    """
+
+    def __init__(
+        self, file: Any, where: str, guard: Callable[[Callable[[], Any]], Any] | None = None
+    ) -> None:
+        self._file = file
+        self._guard = guard or partial(_guarded, where)
+        self.columns: list[str] = file.schema_arrow.names
 
     def batches(self) -> Iterator[Any]:
-        yield from self._file.iter_batches(batch_size=BATCH_ROWS, use_threads=False)
+        batches = self._file.iter_batches(batch_size=BATCH_ROWS, use_threads=False)
+        while (batch := self._guard(lambda: next(batches, None))) is not None:
+            yield batch
+
+
+def _open_parquet(source: Readable, where: str) -> ParquetReader:
+    from pyarrow import parquet
+
+    return ParquetReader(_guarded(where, lambda: parquet.ParquetFile(source)), where)
+
+
+def _guarded(where: str, step: Callable[[], Any]) -> Any:
+    try:
+        return step()
+    except (pa.ArrowException, OSError):
+        pass
+    raise FormatError(f"{where} can't be read as Parquet: it is damaged, or something else")
 
 
 class _CsvWriter:

@@ -14,6 +14,8 @@ from ..errors import ConfigurationError, StoreError, StoreUnavailable
 from ..model import AtRest, DatasetRef, Evidence, InTransit
 
 log = logging.getLogger(__name__)
+INSTRUCTION_SUFFIX = ".instruction"
+"""The S3 Encryption Client may keep what it knows of ``KEY`` in ``KEY.instruction``."""
 _PAUSES = (0.2, 1.0, 3.0, 9.0)
 """Seconds before a broken read goes on, without a byte in between."""
 _TRANSIENT_CODES = frozenset(
@@ -114,15 +116,19 @@ def describe(
 
 
 def list_objects(client: Any, prefix: str) -> list[str]:
-    """URIs of the objects under ``s3://bucket/folder/``, in the order of their keys; without the folder's own marker."""
+    """URIs of the objects under ``s3://bucket/folder/``, in the order of their keys.
+
+    Without the folder's own marker, and without the S3 Encryption Client's instruction files of objects that are there.
+    """
     location = S3Location.parse(prefix)
 
     def ask() -> list[str]:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=location.key)
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
-    keys: list[str] = call(ask, location, "ListObjectsV2")
-    return [f"s3://{location.bucket}/{key}" for key in sorted(keys) if not key.endswith("/")]
+    keys = set(call(ask, location, "ListObjectsV2"))
+    beside = {key + INSTRUCTION_SUFFIX for key in keys}
+    return [f"s3://{location.bucket}/{key}" for key in sorted(keys - beside) if not key.endswith("/")]
 
 
 def metadata(client: Any, location: S3Location) -> dict[str, str] | None:

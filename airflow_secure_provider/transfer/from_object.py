@@ -10,11 +10,12 @@ from typing import Any
 from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, Evidence, InTransit, Protection
 from ..objects.compression import Decompressed
 from ..objects.opening import open_object
-from ..objects.source import Counted, PlainStream
+from ..objects.parquet_encryption import MAGIC, EncryptedParquet
+from ..objects.source import Counted, PlainStream, Unencrypted
 from ..objects.spool import EncryptedSpool
 from ..stores import s3
 from ..stores.csv_dialect import CsvDialect
-from ..stores.files import Reader, json_types, open_reader
+from ..stores.files import ParquetReader, Reader, json_types, open_reader
 from ..stores.formats import Compression, FileFormat
 from ..stores.object_state import read_state
 from ..stores.s3 import S3Location, S3Object
@@ -24,7 +25,7 @@ from .sources import OpenSource
 
 @dataclass(frozen=True, slots=True)
 class S3Source:
-    """An object of records, encrypted by its writer (AWS Encryption SDK) or by S3.
+    """An object of records, encrypted by its writer (AWS Encryption SDK, S3 Encryption Client, Fernet) or by S3.
 
     :param client: a boto3 S3 client.
     :param kms_client: gives a boto3 KMS client for a key ARN.
@@ -33,6 +34,7 @@ class S3Source:
     :param dialect: how a CSV is written.
     :param fernet_keys: of a Fernet file, any of which may have encrypted it.
     :param customer_key: the 32 bytes under which SSE-C has it.
+    :param allow_legacy_cbc: take objects of the S3 Encryption Client under AES-CBC, in which nothing notices an alteration.
     :param kind: CSV, JSON Lines or Parquet; by the key's ending if ``None``, and CSV for an unknown one.
     """
 
@@ -45,6 +47,7 @@ class S3Source:
     dialect: CsvDialect | None = None
     customer_key: bytes | None = field(default=None, repr=False)
     fernet_keys: Sequence[str] = field(default=(), repr=False)
+    allow_legacy_cbc: bool = False
 
     @property
     def where(self) -> str:
@@ -75,11 +78,15 @@ class S3Source:
                 context=self.context,
                 key_arns=self.key_arns,
                 fernet_keys=self.fernet_keys,
+                allow_legacy_cbc=self.allow_legacy_cbc,
+                instruction=lambda: self._instruction(described.location),
             )
-            status = DatasetStatus(described.dataset, stream.at_rest, in_transit)
             compression = Compression.of_key(key)
             if compression is not None:
                 stream = Decompressed(stream, str(compression), where)
+            parquet = self._encrypted_parquet(body, stream, where)
+            at_rest = parquet.at_rest if parquet else stream.at_rest
+            status = DatasetStatus(described.dataset, at_rest, in_transit)
             return OpenObject(
                 raw,
                 body,
@@ -91,10 +98,30 @@ class S3Source:
                 json_types(rules),
                 self.dialect,
                 [rule.name for rule in rules],
+                parquet=parquet,
             )
         except BaseException:
             raw.close()
             raise
+
+    def _encrypted_parquet(self, body: Counted, stream: PlainStream, where: str) -> EncryptedParquet | None:
+        """Read whole here already, since only then is known which of its columns are encrypted."""
+        if not isinstance(stream, Unencrypted) or body.peek(len(MAGIC)) != MAGIC:
+            return None
+        spool = EncryptedSpool.of(stream)
+        stream.finish()
+        try:
+            return EncryptedParquet(
+                spool, where, stream.at_rest, kms_client=self.kms_client, key_arns=self.key_arns
+            )
+        except BaseException:
+            spool.close()
+            raise
+
+    def _instruction(self, location: S3Location) -> bytes | None:
+        """What the S3 Encryption Client keeps of an object in a file of its own."""
+        beside = S3Location(location.bucket, location.key + s3.INSTRUCTION_SUFFIX)
+        return None if s3.metadata(self.client, beside) is None else s3.read_small(self.client, beside.uri)
 
 
 @dataclass(frozen=True)
@@ -111,6 +138,7 @@ class OpenObject:
     names: Sequence[str] = ()
     selection: str | None = None
     origins: Mapping[str, Any] = field(default_factory=dict)
+    parquet: EncryptedParquet | None = None
 
     @cached_property
     def spool(self) -> EncryptedSpool | None:
@@ -128,6 +156,8 @@ class OpenObject:
 
     @cached_property
     def reader(self) -> Reader:
+        if self.parquet is not None:
+            return ParquetReader(self.parquet.file, self.body.where, self.parquet.guard)
         protected = {name for name, state in self.states.items() if state.protection is not Protection.NONE}
         types = {name: kind for name, kind in self.types.items() if name not in protected}
         source = self.spool or self.ahead
@@ -145,7 +175,7 @@ class OpenObject:
         return self.reader.batches()
 
     def finish(self) -> None:
-        if self.spool is None:
+        if self.parquet is None and self.spool is None:
             self.stream.finish()
 
     def close(self) -> None:
@@ -154,3 +184,5 @@ class OpenObject:
             self.ahead.close()
         if "spool" in self.__dict__ and self.spool is not None:
             self.spool.close()
+        if self.parquet is not None:
+            self.parquet.close()

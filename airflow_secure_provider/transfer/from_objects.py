@@ -11,9 +11,12 @@ from typing import Any
 from ..errors import ConfigurationError, ContractError, FormatError
 from ..model import AtRest, ColumnRule, ColumnStatus, DatasetRef, DatasetStatus, InTransit
 from ..stores import s3
+from ..stores.object_manifest import parse
 from ..stores.s3 import S3Object
 from .from_object import OpenObject, S3Source
 from .sources import OpenSource
+
+_MANIFEST_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,12 @@ class S3Objects:
 
     :param each: how one is read; its ``uri`` is the prefix, ``s3://bucket/folder/``, where there is no list.
     :param uris: the list.
+    :param manifest: ``each.uri`` is a manifest that lists them. Each of them must be there, and have the stated size.
     """
 
     each: S3Source
     uris: Sequence[str] | None = None
+    manifest: bool = False
 
     @property
     def where(self) -> str:
@@ -40,16 +45,29 @@ class S3Objects:
         return self.each.transport_ahead
 
     def open(self, declared: Mapping[str, AtRest], rules: Sequence[ColumnRule] = ()) -> OpenSource:
-        uris = s3.list_objects(self.each.client, self.each.uri) if self.uris is None else list(self.uris)
-        if not uris:
+        listed = self._listed()
+        if not listed:
             raise ConfigurationError(
                 f"{self.where}: there is no object; check the prefix, and the date in it"
             )
-        if len(set(uris)) != len(uris):
+        sources = [replace(self.each, uri=uri) for uri, _ in listed]
+        if len({source.uri for source in sources}) != len(sources):
             raise ConfigurationError(f"{self.where}: an object stands twice in the list")
-        sources = [replace(self.each, uri=uri) for uri in uris]
         found = [(source, source.describe(declared)) for source in sources]
+        for (_, described), (uri, size) in zip(found, listed, strict=True):
+            if size is not None and size != described.size:
+                raise FormatError(
+                    f"{uri} has {described.size:,} bytes, and its manifest {self.where} states {size:,}: it was "
+                    "overwritten since"
+                )
         return _OpenObjects(self.where, found, rules, found[0][0].open_described(found[0][1], rules))
+
+    def _listed(self) -> list[tuple[str, int | None]]:
+        if self.manifest:
+            return parse(s3.read_small(self.each.client, self.each.uri, _MANIFEST_BYTES), self.each.uri)
+        if self.uris is None:
+            return [(uri, None) for uri in s3.list_objects(self.each.client, self.each.uri)]
+        return [(uri, None) for uri in self.uris]
 
 
 @dataclass

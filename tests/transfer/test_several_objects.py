@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import secrets
 from dataclasses import replace
 from typing import Any
@@ -72,6 +73,51 @@ def test_the_same_objects_once_and_another_one_makes_them_others(world: World, f
 def test_a_list(world: World, folder: Folder) -> None:
     uris = [f"{folder.uri}2.csv", f"{folder.uri}1.csv"]
     assert world.load(folder.source(uris)).rows == 50
+
+
+def manifest(folder: Folder, entries: Any) -> S3Objects:
+    uri = folder.put("all.manifest", (), body=json.dumps({"entries": entries}).encode())
+    return replace(folder.source(), each=folder.world.source(uri), manifest=True)
+
+
+def test_a_manifest(world: World, folder: Folder) -> None:
+    size = len(world.lake.s3.get_object(Bucket=BUCKET, Key=f"{folder.name}1.csv")["Body"].read())
+    source = manifest(
+        folder,
+        [
+            {"url": f"{folder.uri}2.csv", "mandatory": False},
+            {"url": f"{folder.uri}1.csv", "meta": {"content_length": size}},
+        ],
+    )
+    report = world.load(source)
+    assert (report.rows, report.source.dataset.uri) == (50, f"{folder.uri}all.manifest")
+    assert world.load(source).already_loaded
+
+
+@pytest.mark.parametrize(
+    ("entries", "kind", "says"),
+    [
+        (
+            [{"url": "1.csv", "meta": {"content_length": 7}}],
+            FormatError,
+            r"1\.csv has .* bytes, and its manifest .* states 7",
+        ),
+        ([{"url": "gone.csv", "mandatory": False}], StoreError, "there is no such object"),
+        ([], ConfigurationError, "there is no object"),
+        ([{"uri": "1.csv"}], FormatError, r"all\.manifest is not a manifest of objects, expected"),
+        ([{"url": "1.csv", "meta": {"content_length": "7"}}], FormatError, "is not a manifest"),
+        (None, FormatError, "is not a manifest"),
+    ],
+)
+def test_manifests_that_can_not_be_read(
+    world: World, folder: Folder, entries: Any, kind: type[SecureProviderError], says: str
+) -> None:
+    for entry in entries or ():
+        entry |= {"url": folder.uri + entry["url"]} if "url" in entry else {}
+    before = world.state()
+    with pytest.raises(kind, match=says):
+        world.load(manifest(folder, entries))
+    assert world.state() == before
 
 
 def test_one_that_is_damaged_spoils_all(world: World, folder: Folder) -> None:
