@@ -16,12 +16,11 @@ from cryptography.exceptions import InvalidSignature, InvalidTag
 from ..errors import ConfigurationError, DecryptionError, SecureProviderError
 from ..model import AtRest, Evidence
 from .encryption_sdk_frames import FramedBody, FrameError, MessageKey
-from .encryption_sdk_keys import KmsKeys, kms_keys
+from .encryption_sdk_keys import MAX_DATA_KEYS, OpeningKeys, RawAesKey, opening_keys
 from .source import Counted
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """A frame is held in memory whole; the SDK's own default when writing is 4 KiB."""
-MAX_DATA_KEYS = 10
 _MAGIC = b"\x02"  # message format version 2
 _SUITES = (b"\x04\x78", b"\x05\x78")  # the committing suites: unsigned, signed
 _RESERVED = "aws-crypto-"
@@ -39,6 +38,7 @@ class EncryptionSdkStream:
     :param kms_client: gives a boto3 KMS client for a key ARN.
     :param context: pairs that the message's encryption context must hold.
     :param key_arns: the wrapping keys that are accepted; ``None`` for any that KMS lets the caller use.
+    :param raw_key: a key that is in no key service and accepted too.
     :raises DecryptionError: or KeyringError, here already if the header is not acceptable.
     """
 
@@ -48,6 +48,7 @@ class EncryptionSdkStream:
         kms_client: Callable[[str], Any],
         context: Mapping[str, str],
         key_arns: Collection[str] | None = None,
+        raw_key: RawAesKey | None = None,
     ) -> None:
         reserved = [key for key in context if key.startswith(_RESERVED)]
         if reserved:
@@ -55,7 +56,7 @@ class EncryptionSdkStream:
                 f"encryption_context key {reserved[0]!r}: {_RESERVED!r} belongs to the SDK"
             )
         self._body = body
-        self._keys: KmsKeys = kms_keys(kms_client, key_arns)
+        self._keys: OpeningKeys = opening_keys(kms_client, key_arns, raw_key)
         self._failed: str | None = None
         opening = _Opening(body)
         self._stream = self._guard(lambda: _open_stream(opening, self._keys, context))
@@ -67,7 +68,7 @@ class EncryptionSdkStream:
         self._at_rest = AtRest(
             scheme="client-side",
             algorithm=f"AWS Encryption SDK {header.algorithm.name}",
-            key_provider="aws-kms",
+            key_provider=self._keys.opened_with,
             key_id=self._keys.opened_by,
             evidence=Evidence.OBSERVED,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import KeyringError, SecureProviderError
@@ -15,30 +15,27 @@ FRAME_BYTES = 1024 * 1024
 
 
 def encrypted(
-    source: ByteStream, key_arn: str, kms_client: Callable[[str], Any], context: Mapping[str, str], where: str
+    source: ByteStream, keys: Any, key_name: str, context: Mapping[str, str], where: str
 ) -> ByteStream:
     """The message whose plaintext is *source*, encrypted as it is read.
 
+    :param keys: of :func:`.encryption_sdk_keys.writing_keys`.
+    :param key_name: the first of them, for messages.
     :param context: goes into the header in clear, into the key service's log, and is authenticated.
     :param where: the object, for messages.
     :raises KeyringError: if the key service refuses, at the first read.
     """
-    return _Message(source, key_arn, kms_client, context, where)
+    return _Message(source, keys, key_name, context, where)
 
 
 class _Message(io.RawIOBase):
     def __init__(
-        self,
-        source: ByteStream,
-        key_arn: str,
-        kms_client: Callable[[str], Any],
-        context: Mapping[str, str],
-        where: str,
+        self, source: ByteStream, keys: Any, key_name: str, context: Mapping[str, str], where: str
     ) -> None:
         super().__init__()
         self._source = _Remembering(source)
-        self._key_arn = key_arn
-        self._kms_client = kms_client
+        self._keys = keys
+        self._key_name = key_name
         self._context = context
         self._where = where
         self._stream: Any = None
@@ -61,18 +58,19 @@ class _Message(io.RawIOBase):
                 raise self._source.failure from None
             cause = error.__cause__ or error.__context__
             if isinstance(cause, (BotoCoreError, ClientError)):
-                failure = kms_failure(cause, "GenerateDataKey", self._key_arn)
+                failure = kms_failure(
+                    cause, getattr(cause, "operation_name", "GenerateDataKey"), self._key_name
+                )
             else:
                 failure = KeyringError(
-                    f"{self._where}: no data key under {self._key_arn} ({type(error).__name__}); "
-                    "allow kms:GenerateDataKey to the principal of the AWS connection"
+                    f"{self._where}: no data key under {self._key_name} ({type(error).__name__}); "
+                    "allow kms:GenerateDataKey (kms:Encrypt for further keys) to the principal of the AWS connection"
                 )
         raise failure from None
 
     def _open(self) -> Any:
         import aws_encryption_sdk
         from aws_encryption_sdk.identifiers import CommitmentPolicy
-        from aws_encryption_sdk.key_providers.kms import KMSMasterKey
 
         client = aws_encryption_sdk.EncryptionSDKClient(
             commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT
@@ -80,7 +78,7 @@ class _Message(io.RawIOBase):
         return client.stream(
             mode="e",
             source=self._source,
-            key_provider=KMSMasterKey(key_id=self._key_arn, client=self._kms_client(self._key_arn)),
+            key_provider=self._keys,
             encryption_context=dict(self._context),
             frame_length=FRAME_BYTES,
         )

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import ContractError, FormatError
 from ..model import AtRest
 from .encryption_sdk import EncryptionSdkStream, looks_like_message
+from .encryption_sdk_keys import RawAesKey
 from .fernet import FernetStream
 from .parquet_encryption import MAGIC
 from .s3_encryption_client import S3EncryptionClientStream, is_marked
@@ -24,6 +25,7 @@ def open_object(
     kms_client: Callable[[str], Any],
     context: Mapping[str, str],
     key_arns: Collection[str] | None,
+    raw_key: RawAesKey | None = None,
     fernet_keys: Sequence[str] = (),
     allow_legacy_cbc: bool = False,
     instruction: Callable[[], bytes | None] = lambda: None,
@@ -33,6 +35,7 @@ def open_object(
     :param metadata: the store's user metadata of the object.
     :param at_rest: what the store itself says of its encryption.
     :param context: if given, the object must be a message with this encryption context.
+    :param raw_key: a key in no key service; if given, the object must be a message.
     :param fernet_keys: if given, the object must be a Fernet file under one of them.
     :param allow_legacy_cbc: take an object of the S3 Encryption Client in which nothing notices an alteration.
     :param instruction: reads the S3 Encryption Client's instruction file beside the object; ``None`` if there is none.
@@ -55,7 +58,7 @@ def open_object(
         return of_s3_encryption_client(instruction())
     head = body.peek(len(_FERNET))
     if looks_like_message(head):
-        return EncryptionSdkStream(body, kms_client, context, key_arns)
+        return EncryptionSdkStream(body, kms_client, context, key_arns, raw_key)
     if head[:2] == b"\x01\x80":
         raise FormatError(
             f"{body.where} is an AWS Encryption SDK message of version 1, without key commitment; "
@@ -69,11 +72,11 @@ def open_object(
         raise ContractError(f"{body.where} is not a Fernet file, and fernet_key_conn_id= expects one")
     if head[: len(MAGIC)] == MAGIC and not context:
         return Unencrypted(body, at_rest)  # as bytes; its columns are decrypted where they are parsed
-    if context or key_arns is not None:
+    if context or key_arns is not None or raw_key is not None:
         content = instruction()
         if content is not None:
             return of_s3_encryption_client(content)
         raise ContractError(
-            f"{body.where} is not an AWS Encryption SDK message or an object of the S3 Encryption Client, and encryption_context= or kms_key_arns= expects one"
+            f"{body.where} is not an AWS Encryption SDK message or an object of the S3 Encryption Client, and encryption_context=, kms_key_arns= or a raw AES key expects one"
         )
     return Unencrypted(body, at_rest)

@@ -16,6 +16,7 @@ from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, StoreError
 from ..keyrings.opening import open_keyset
 from ..model import SCHEMES, AtRest, Evidence
+from ..objects.encryption_sdk_keys import RawAesKey
 from ..stores.s3 import read_small
 
 if TYPE_CHECKING:
@@ -69,6 +70,24 @@ class HookClients:
                 f"connection {conn_id!r}: its password is not the base64 of {_CUSTOMER_KEY_BYTES} bytes, as an SSE-C key is"
             )
         return key
+
+    def raw_aes_key(self, conn_id: str | None) -> RawAesKey | None:
+        """:raises ConfigurationError: unless the password is the base64 of a key, and the extra names it."""
+        if conn_id is None:
+            return None
+        from airflow.sdk.bases.hook import BaseHook
+
+        connection = BaseHook.get_connection(conn_id)
+        namespace, name = (connection.extra_dejson.get(each) or "" for each in ("key_namespace", "key_name"))
+        try:
+            key = base64.b64decode(connection.password or "", validate=True)
+            return RawAesKey(str(namespace), str(name), key)
+        except (ValueError, ConfigurationError):
+            pass
+        raise ConfigurationError(
+            f"connection {conn_id!r} is no raw AES key: its password is the base64 of 16, 24 or 32 bytes, and its extra has "
+            "key_namespace (not aws-kms) and key_name"
+        )
 
     def fernet_keys(self, conn_id: str | None) -> list[str]:
         """One key, or several with commas between them, as Airflow's own ``fernet_key`` has them."""

@@ -20,6 +20,7 @@ class FromObjectOperator(SecureTransferOperator):
         "kms_key_arns",
         "sse_customer_key_conn_id",
         "fernet_key_conn_id",
+        "raw_aes_key_conn_id",
     )
 
     def __init__(
@@ -31,6 +32,7 @@ class FromObjectOperator(SecureTransferOperator):
         csv_options: Mapping[str, Any] | None = None,
         sse_customer_key_conn_id: str | None = None,
         fernet_key_conn_id: str | None = None,
+        raw_aes_key_conn_id: str | None = None,
         allow_legacy_cbc: bool = False,
         manifest: bool = False,
         **kwargs: Any,
@@ -42,6 +44,7 @@ class FromObjectOperator(SecureTransferOperator):
         self.csv_options = csv_options
         self.sse_customer_key_conn_id = sse_customer_key_conn_id
         self.fernet_key_conn_id = fernet_key_conn_id
+        self.raw_aes_key_conn_id = raw_aes_key_conn_id
         self.allow_legacy_cbc = allow_legacy_cbc
         self.manifest = manifest
 
@@ -70,6 +73,7 @@ class FromObjectOperator(SecureTransferOperator):
             dialect=CsvDialect.of(self.csv_options) if self.csv_options else None,
             customer_key=clients.customer_key(self.sse_customer_key_conn_id),
             fernet_keys=clients.fernet_keys(self.fernet_key_conn_id),
+            raw_key=clients.raw_aes_key(self.raw_aes_key_conn_id),
             allow_legacy_cbc=self.allow_legacy_cbc,
         )
         if self.manifest:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from ..contract.contract import Contract
     from ..contract.policy import Policy
+    from ..objects.encryption_sdk_keys import RawAesKey
     from ..transfer import Source, Target
 
 
@@ -25,6 +26,9 @@ class Clients(Protocol):
 
     def customer_key(self, conn_id: str | None) -> bytes | None:
         """An SSE-C key, out of a connection's password."""
+
+    def raw_aes_key(self, conn_id: str | None) -> RawAesKey | None:
+        """A wrapping key in no key service, out of a connection."""
 
     def fernet_keys(self, conn_id: str | None) -> Sequence[str]:
         """Fernet keys, out of a connection's password."""

@@ -37,6 +37,8 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
     :param csv_options: how a CSV is written: ``delimiter``, ``quote``, ``header``, ``encoding``, ``null_values``.
     :param sse_customer_key_conn_id: a connection whose password is the base64 of an SSE-C key. (templated)
     :param fernet_key_conn_id: a connection whose password is the key of Fernet files, or several with commas. (templated)
+    :param raw_aes_key_conn_id: a connection that holds the raw AES key of an Encryption SDK message: its base64 as password,
+        and in its extra ``key_namespace`` and ``key_name``. (templated)
     :param allow_legacy_cbc: take objects that an old S3 Encryption Client wrote with AES-CBC, in which nothing notices an
         alteration.
     :param manifest: ``source`` is a manifest that lists the objects, as Redshift's UNLOAD writes it.

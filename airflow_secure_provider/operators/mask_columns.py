@@ -32,10 +32,12 @@ class MaskColumnsOperator(FromObjectOperator, FromTableOperator):
     :param reveal_with: the keyset that opens the source's ciphertext where a rule needs the value. (templated)
     :param encryption_context: pairs that the source object's encryption context must hold. (templated)
     :param kms_key_arns: the KMS keys that may have encrypted the source object. (templated)
-    :param file_format, csv_options, sse_customer_key_conn_id, fernet_key_conn_id, allow_legacy_cbc, manifest: of the source
+    :param file_format, csv_options, sse_customer_key_conn_id, fernet_key_conn_id, raw_aes_key_conn_id, allow_legacy_cbc, manifest: of the source
         object, see :class:`EncryptedS3ToPostgresOperator`.
-    :param target_kms_key: ARN of the KMS key that the target object is encrypted under; without it the bucket's default
-        encryption does. (templated)
+    :param target_kms_key: ARN of the KMS key that the target object is encrypted under, or a list of several of which any
+        opens it; without it the bucket's default encryption does. (templated)
+    :param target_raw_aes_key_conn_id: a connection that holds a raw AES key for the target object, beside KMS keys or alone;
+        see ``raw_aes_key_conn_id``. (templated)
     :param target_encryption: ``client-side`` (AWS Encryption SDK) or ``SSE-KMS``, where there is a key.
     :param contract: see :class:`EncryptedS3ToPostgresOperator`, as for all other parameters.
     """
@@ -53,6 +55,7 @@ class MaskColumnsOperator(FromObjectOperator, FromTableOperator):
         "where",
         *FromObjectOperator.object_fields,
         "target_kms_key",
+        "target_raw_aes_key_conn_id",
     )
 
     def __init__(
@@ -62,7 +65,8 @@ class MaskColumnsOperator(FromObjectOperator, FromTableOperator):
         source: str | Sequence[str] | None = None,
         query: str | None = None,
         reveal_with: str | None = None,
-        target_kms_key: str | None = None,
+        target_kms_key: str | Sequence[str] | None = None,
+        target_raw_aes_key_conn_id: str | None = None,
         target_encryption: str = "client-side",
         **kwargs: Any,
     ) -> None:
@@ -71,6 +75,7 @@ class MaskColumnsOperator(FromObjectOperator, FromTableOperator):
         self.target = target
         self.reveal_with = reveal_with
         self.target_kms_key = target_kms_key
+        self.target_raw_aes_key_conn_id = target_raw_aes_key_conn_id
         self.target_encryption = target_encryption
 
     @property
@@ -104,11 +109,16 @@ class MaskColumnsOperator(FromObjectOperator, FromTableOperator):
             clients.s3_client(),
             clients.kms_client,
             self.target,
-            kms_key=self.target_kms_key,
+            kms_keys=as_list(self.target_kms_key),
+            raw_key=clients.raw_aes_key(self.target_raw_aes_key_conn_id),
             encryption=self.target_encryption,
             mode=self.mode,
             allow_insecure_transport=self.allow_insecure_transport,
         )
+
+
+def as_list(keys: str | Sequence[str] | None) -> list[str]:
+    return [keys] if isinstance(keys, str) else list(keys or ())
 
 
 def _is_object(name: str | Sequence[str]) -> bool:

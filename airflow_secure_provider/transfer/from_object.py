@@ -9,6 +9,7 @@ from typing import Any
 
 from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, Evidence, InTransit, Protection
 from ..objects.compression import Decompressed
+from ..objects.encryption_sdk_keys import RawAesKey
 from ..objects.opening import open_object
 from ..objects.parquet_encryption import MAGIC, EncryptedParquet
 from ..objects.source import Counted, PlainStream, Unencrypted
@@ -32,6 +33,7 @@ class S3Source:
     :param context: pairs that the message's encryption context must hold.
     :param key_arns: accepted wrapping keys; ``None`` for any that KMS lets the caller use.
     :param dialect: how a CSV is written.
+    :param raw_key: of a message whose data key is wrapped by a key in no key service.
     :param fernet_keys: of a Fernet file, any of which may have encrypted it.
     :param customer_key: the 32 bytes under which SSE-C has it.
     :param allow_legacy_cbc: take objects of the S3 Encryption Client under AES-CBC, in which nothing notices an alteration.
@@ -46,6 +48,7 @@ class S3Source:
     kind: FileFormat | None = None
     dialect: CsvDialect | None = None
     customer_key: bytes | None = field(default=None, repr=False)
+    raw_key: RawAesKey | None = None
     fernet_keys: Sequence[str] = field(default=(), repr=False)
     allow_legacy_cbc: bool = False
 
@@ -77,6 +80,7 @@ class S3Source:
                 kms_client=self.kms_client,
                 context=self.context,
                 key_arns=self.key_arns,
+                raw_key=self.raw_key,
                 fernet_keys=self.fernet_keys,
                 allow_legacy_cbc=self.allow_legacy_cbc,
                 instruction=lambda: self._instruction(described.location),

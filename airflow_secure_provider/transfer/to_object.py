@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from ..errors import ConfigurationError
 from ..files import RecordFile, stored
-from ..model import AtRest, DatasetRef, DatasetStatus, Evidence
+from ..model import AtRest, ContractRef, DatasetRef, DatasetStatus, Evidence
+from ..objects.encryption_sdk_keys import RawAesKey, writing_keys
 from ..objects.encryption_sdk_writing import encrypted
 from ..protection.plan import ColumnStep
 from ..stores import object_state, s3, s3_writing
@@ -40,7 +41,9 @@ class ObjectTarget:
     :param client: a boto3 S3 client.
     :param kms_client: gives a boto3 KMS client for a key ARN.
     :param kind: CSV, JSON Lines or Parquet; by the key's ending if ``None``.
-    :param kms_key: ARN of the key that the object is encrypted under; ``None`` to leave it to the bucket's default.
+    :param kms_keys: ARNs of the keys that the object is encrypted under, of which any opens it; none and no raw key leave it
+        to the bucket's default.
+    :param raw_key: a key in no key service, beside them or alone.
     :param encryption: ``client-side`` (AWS Encryption SDK) or ``SSE-KMS``, where there is a key.
     """
 
@@ -48,7 +51,8 @@ class ObjectTarget:
     kms_client: Callable[[str], Any] = field(repr=False)
     uri: str
     kind: FileFormat | None = None
-    kms_key: str | None = None
+    kms_keys: Sequence[str] = ()
+    raw_key: RawAesKey | None = None
     encryption: str = "client-side"
     mode: str = "replace"
     allow_insecure_transport: bool = False
@@ -70,6 +74,10 @@ class ObjectTarget:
             raise ConfigurationError(
                 f"encryption {self.encryption!r} of {self.uri}, expected one of {', '.join(ENCRYPTIONS)}"
             )
+        if isinstance(self.kms_keys, str):
+            raise ConfigurationError(f"{self.uri}: its KMS keys are a list of ARNs")
+        if self.encryption == "SSE-KMS" and (len(self.kms_keys) > 1 or self.raw_key is not None):
+            raise ConfigurationError(f"{self.uri}: SSE-KMS takes one KMS key; several are for client-side")
 
     @contextmanager
     def open(
@@ -85,10 +93,10 @@ class ObjectTarget:
 
     def _at_rest(self, location: S3Location, declared: Mapping[str, AtRest]) -> AtRest:
         """How the object will lie there, as far as that is in our hands or reported by the store."""
-        if self.kms_key is not None:
-            if self.encryption == "client-side":
-                return AtRest("client-side", "AWS Encryption SDK", "aws-kms", self.kms_key, Evidence.OBSERVED)
-            return AtRest("SSE-KMS", "AES-256", "aws-kms", self.kms_key, Evidence.OBSERVED)
+        if self.encryption == "SSE-KMS" and self.kms_keys:
+            return AtRest("SSE-KMS", "AES-256", "aws-kms", self.kms_keys[0], Evidence.OBSERVED)
+        if self.kms_keys or self.raw_key is not None:
+            return client_side(self.kms_keys, self.raw_key)
         default = s3_writing.bucket_default(self.client, location.bucket)
         if default.encrypted:
             return default
@@ -148,18 +156,33 @@ class _OpenObject:
         return head is not None and head.get(object_state.LOAD) == identity
 
     def _encrypted(self, rows: Readable, load: Load) -> tuple[Readable, dict[str, str]]:
-        key = self._target.kms_key
-        if key is None:
+        target = self._target
+        if not target.kms_keys and target.raw_key is None:
             return rows, {}
-        if self._target.encryption == "SSE-KMS":
-            return rows, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key}
-        context = {
-            "secure-provider:dataset": self.name,
-            "secure-provider:contract": load.contract.ref.digest,
-        }
-        if load.task:
-            context["secure-provider:run"] = load.task
-        return encrypted(rows, key, self._target.kms_client, context, self.name), {}
+        if target.encryption == "SSE-KMS":
+            return rows, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": target.kms_keys[0]}
+        keys = writing_keys(target.kms_client, target.kms_keys, target.raw_key)
+        context = writing_context(self.name, load.contract.ref, load.task)
+        return encrypted(rows, keys, str([*target.kms_keys, target.raw_key][0]), context, self.name), {}
+
+
+def client_side(kms_keys: Sequence[str], raw_key: RawAesKey | None) -> AtRest:
+    """How an object lies there that is encrypted under these keys before it goes."""
+    first = kms_keys[0] if kms_keys else str(raw_key)
+    others = [*kms_keys[1:], *([str(raw_key)] if raw_key and kms_keys else [])]
+    note = f"opened by any of these keys too: {', '.join(others)}" if others else None
+    provider = "aws-kms" if kms_keys else "raw-aes"
+    return AtRest("client-side", "AWS Encryption SDK", provider, first, Evidence.OBSERVED, note)
+
+
+def writing_context(dataset: str, contract: ContractRef | None, task: str | None) -> dict[str, str]:
+    """The encryption context of what a run writes: what it is, under which contract, and who wrote it."""
+    context = {"secure-provider:dataset": dataset}
+    if contract is not None:
+        context["secure-provider:contract"] = contract.digest
+    if task:
+        context["secure-provider:run"] = task
+    return context
 
 
 class _RowStream(io.RawIOBase):

@@ -29,6 +29,7 @@ class Raw(RawMasterKeyProvider):  # type: ignore[misc]
 
     provider_id = "raw"
     opened_by = "raw"
+    opened_with = "raw-aes"
     refusal = None
     accepted_in_words = "raw"
 
@@ -62,7 +63,7 @@ def encrypt(plain: bytes, frame: int, suite: Algorithm = UNSIGNED) -> bytes:
 
 @pytest.fixture(autouse=True)
 def raw_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encryption_sdk, "kms_keys", lambda *_: provider())
+    monkeypatch.setattr(encryption_sdk, "opening_keys", lambda *_: provider())
 
 
 class Slow(io.BytesIO):

@@ -197,3 +197,53 @@ def test_a_customer_key_has_32_bytes(monkeypatch: pytest.MonkeyPatch, password: 
     monkeypatch.setenv("AIRFLOW_CONN_LAKE_KEY", json.dumps({"conn_type": "generic", "password": good}))
     assert clients.customer_key("lake_key") == bytes(32)
     assert clients.customer_key(None) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"kms_key_arns": "arn:aws:kms:eu-central-1:1:key/1"}, "kms_key_arns is a text"),
+        ({"manifest": True, "source": ["s3://b/1"]}, "manifest=True takes one object"),
+        ({"manifest": True, "source": "s3://b/folder/"}, "manifest=True takes one object"),
+        ({"file_format": "xlsx"}, "file_format 'xlsx', expected one of csv, jsonl, parquet"),
+    ],
+)
+def test_settings_of_objects_that_mean_nothing(given: dict[str, Any], says: str) -> None:
+    task = load(columns={"a": "none"}, aws_conn_id=None, **given)
+    clients = Execution(task)
+    with pytest.raises(ConfigurationError, match=says):
+        task.make_source(clients)
+
+
+@pytest.mark.parametrize(
+    ("password", "extra"),
+    [
+        ("c2hvcnQ=", {"key_namespace": "acme", "key_name": "k"}),
+        ("no base64!", {"key_namespace": "acme", "key_name": "k"}),
+        (base64.b64encode(bytes(32)).decode(), {"key_namespace": "acme"}),
+        (base64.b64encode(bytes(32)).decode(), {"key_namespace": "aws-kms", "key_name": "k"}),
+    ],
+)
+def test_what_is_no_raw_aes_key(
+    monkeypatch: pytest.MonkeyPatch, password: str, extra: dict[str, str]
+) -> None:
+    clients = Execution(load(columns={"a": "none"}))
+    connection = {"conn_type": "generic", "password": password, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE_RAW", json.dumps(connection))
+    with pytest.raises(ConfigurationError, match="'lake_raw' is no raw AES key") as raised:
+        clients.raw_aes_key("lake_raw")
+    assert password not in str(raised.value)
+
+
+def test_a_raw_aes_key_out_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = Execution(load(columns={"a": "none"}))
+    assert clients.raw_aes_key(None) is None
+    password = base64.b64encode(bytes(range(32))).decode()
+    connection = {
+        "conn_type": "generic",
+        "password": password,
+        "extra": {"key_namespace": "acme", "key_name": "k"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE_RAW", json.dumps(connection))
+    key = clients.raw_aes_key("lake_raw")
+    assert (str(key), key.key if key else None) == ("acme/k", bytes(range(32)))

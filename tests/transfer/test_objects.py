@@ -56,7 +56,7 @@ def safe(lake: Any) -> str:
 
 def target(world: World, ending: str = "csv", bucket: str = BUCKET, **settings: Any) -> ObjectTarget:
     key = settings.pop("key", f"out/{secrets.token_hex(6)}.{ending}")
-    chosen = {"kms_key": world.lake.key, **settings}
+    chosen = {"kms_keys": [world.lake.key], **settings}
     return ObjectTarget(world.lake.s3, lambda arn: world.lake.kms, f"s3://{bucket}/{key}", **chosen)
 
 
@@ -214,7 +214,7 @@ COLUMNS_OPEN = dict.fromkeys(HEADER, "none")
 
 
 def test_the_store_encrypts_by_its_default(loaded: World, safe: str) -> None:
-    to = target(loaded, bucket=safe, kms_key=None)
+    to = target(loaded, bucket=safe, kms_keys=())
     report = mask(loaded, loaded.table_source(), to)
     assert report.target.at_rest.scheme == "SSE-KMS"
     assert report.target.at_rest.evidence == "observed"
@@ -225,7 +225,7 @@ def test_the_store_encrypts_by_its_default(loaded: World, safe: str) -> None:
 
 
 def test_the_store_encrypts_under_a_named_key(loaded: World) -> None:
-    to = target(loaded, kms_key=loaded.lake.other_key, encryption="SSE-KMS")
+    to = target(loaded, kms_keys=[loaded.lake.other_key], encryption="SSE-KMS")
     report = mask(loaded, loaded.table_source(), to)
     assert (report.target.at_rest.scheme, report.target.at_rest.key_id) == ("SSE-KMS", loaded.lake.other_key)
     assert body(loaded, to.uri)["SSEKMSKeyId"] == loaded.lake.other_key
@@ -236,7 +236,7 @@ def test_a_bucket_that_encrypts_nothing_gets_nothing(loaded: World) -> None:
         Bucket="open", CreateBucketConfiguration={"LocationConstraint": loaded.lake.aws.region}
     )
     loaded.lake.s3.delete_bucket_encryption(Bucket="open")
-    to = target(loaded, bucket="open", kms_key=None)
+    to = target(loaded, bucket="open", kms_keys=())
     with pytest.raises(ContractError, match=r"so the target must be encrypted at rest; it is none"):
         mask(loaded, loaded.table_source(), to)
     assert "Contents" not in loaded.lake.s3.list_objects_v2(Bucket="open")
@@ -275,7 +275,7 @@ def test_a_source_that_breaks_at_its_end_leaves_no_object(
     rows = [(*row[:5], str(row[5]) + "x" * 100) for row in customers(count)]
     message = world.lake.encrypt(as_csv(rows), frame_length=1 << 20)
     source = world.source(world.lake.put(message.flipped(message.footer - 20)))
-    to = target(world) if kms else target(world, bucket=safe, kms_key=None)
+    to = target(world) if kms else target(world, bucket=safe, kms_keys=())
     with pytest.raises(DecryptionError, match="does not authenticate"):
         mask(world, source, to, COLUMNS)
     with pytest.raises(world.lake.s3.exceptions.NoSuchKey):
@@ -300,7 +300,7 @@ def test_a_key_service_that_refuses(loaded: World) -> None:
         "before-call.kms.GenerateDataKey", lambda **_: (AWSResponse("", 400, {}, None), denied)
     )
     to = ObjectTarget(
-        loaded.lake.s3, lambda arn: kms, f"s3://{BUCKET}/out/refused.csv", kms_key=loaded.lake.key
+        loaded.lake.s3, lambda arn: kms, f"s3://{BUCKET}/out/refused.csv", kms_keys=[loaded.lake.key]
     )
     with pytest.raises(KeyringError, match="allow kms:GenerateDataKey on this key"):
         mask(loaded, loaded.table_source(), to)
@@ -314,7 +314,7 @@ def test_a_key_service_that_refuses(loaded: World) -> None:
         ({"mode": "append"}, ConfigurationError, "an object is replaced as a whole"),
         ({"encryption": "SSE-S3"}, ConfigurationError, "expected one of client-side, SSE-KMS"),
         ({"bucket": "nowhere-at-all"}, StoreError, "there is no such bucket"),
-        ({"kms_key": "arn:aws:kms:eu-central-1:123456789012:key/11111111-1111-1111-1111-111111111111"}, KeyringError, "key"),
+        ({"kms_keys": ["arn:aws:kms:eu-central-1:123456789012:key/11111111-1111-1111-1111-111111111111"]}, KeyringError, "key"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_written_is_refused(
@@ -356,7 +356,7 @@ def test_plaintext_http_is_refused_before_a_byte(world: World) -> None:
     import boto3
 
     plain = boto3.client("s3", endpoint_url="http://127.0.0.1:9", region_name="eu-central-1", aws_access_key_id="a", aws_secret_access_key="b")  # fmt: skip
-    to = ObjectTarget(plain, lambda arn: world.lake.kms, f"s3://{BUCKET}/x.csv", kms_key=world.lake.key)
+    to = ObjectTarget(plain, lambda arn: world.lake.kms, f"s3://{BUCKET}/x.csv", kms_keys=[world.lake.key])
     with pytest.raises(SecureProviderError):
         mask(world, world.table_source(), to)
 
@@ -394,7 +394,7 @@ def test_it_streams(world: World) -> None:
 
     client.meta.events.register("before-call.s3.UploadPart", count)
     to = ObjectTarget(
-        client, lambda arn: world.lake.kms, f"s3://{BUCKET}/out/stream.csv", kms_key=world.lake.key
+        client, lambda arn: world.lake.kms, f"s3://{BUCKET}/out/stream.csv", kms_keys=[world.lake.key]
     )
     with pytest.raises(KeyError, match="enough"):
         mask(world, Endless(), to, COLUMNS_OPEN)

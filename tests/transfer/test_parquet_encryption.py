@@ -177,7 +177,7 @@ def test_a_plaintext_footer(world: World, writer: Writer) -> None:
 
 def test_a_context_is_not_of_this_format(world: World, writer: Writer) -> None:
     source = replace(writer.put(writer.encrypted()), context={"dataset": "crm.customers"})
-    with pytest.raises(ContractError, match=r"encryption_context= .* expects one"):
+    with pytest.raises(ContractError, match=r"encryption_context=.* expects one"):
         world.load(source)
 
 

@@ -142,7 +142,7 @@ def not_encrypted(folder: Folder) -> None:
     ("spoil", "kind", "says"),
     [
         (other_columns, FormatError, "its columns are not those of"),
-        (not_encrypted, ContractError, r"encryption_context= or kms_key_arns= expects one"),
+        (not_encrypted, ContractError, r"encryption_context=, kms_key_arns= or a raw AES key expects one"),
     ],
 )
 def test_one_that_is_different_spoils_all(
