@@ -11,6 +11,7 @@ from ..errors import ContractError
 from ..model import Classification, ColumnRule, Protection
 
 LOGICAL_TYPES = ("string", "date", "timestamp", "time", "number", "integer", "boolean")
+_UNFIT_MARK = "*"
 _MOST_KEPT = 1_000_000  # characters; far more than any cell has, and far less than Arrow's 32-bit lengths
 DATE_PARTS = ("month", "quarter", "year", "decade")
 _USUAL_SHIFT_DAYS, _MOST_SHIFT_DAYS = 182, 36_500
@@ -155,6 +156,11 @@ def _format(given: Mapping[str, Any], place: str, logical_type: str) -> dict[str
     on_unfit = _one_of(
         given.get("on_unfit", "refuse"), ("refuse", "redact", "encrypt"), "fpe on_unfit", place
     )
+    if on_unfit == "redact" and _UNFIT_MARK in Alphabet.named(alphabet).characters:
+        raise ContractError(
+            f"{place}: fpe with on_unfit redact writes {_UNFIT_MARK!r} for what is unfit, so it can't be in the alphabet: "
+            "take it out, or set on_unfit to refuse or encrypt"
+        )
     return {"alphabet": alphabet, "on_unfit": on_unfit}
 
 

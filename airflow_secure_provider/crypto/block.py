@@ -6,9 +6,13 @@ ECB is the raw block cipher here, the building brick of CMAC and CTR; nothing is
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+if sys.byteorder != "little":
+    raise ImportError("the columns' cryptography is written for little-endian machines")
 
 from .memory import keep_freed_memory
 from .ragged import BLOCK, Words

@@ -25,6 +25,7 @@ from ..errors import ConfigurationError, DecryptionError, FormatError
 
 FORMAT = "airflow-secure-provider/keyset/1"
 LABEL = "airflow-secure-provider/1"
+_MOST_VERSIONS = 2**32 - 1  # a cell has four bytes for it
 DATA_KEY_BYTES = 64
 DERIVED_KEY_BYTES = 64
 
@@ -85,12 +86,14 @@ class KeysetDocument:
             found = body["format"]
             keys = tuple(
                 WrappedKey(
-                    int(key["version"]), str(key["created"]), base64.b64decode(key["wrapped"], validate=True)
+                    _version(key["version"]),
+                    str(key["created"]),
+                    base64.b64decode(key["wrapped"], validate=True),
                 )
                 for key in body["keys"]
             )
             mac = base64.b64decode(body["mac"], validate=True)
-            document = cls(str(body["id"]), str(body["provider"]), str(body["keyId"]), keys, mac)
+            document = cls(_name(str(body["id"])), str(body["provider"]), str(body["keyId"]), keys, mac)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError, binascii.Error) as error:
             raise FormatError(f"keyset {where} is not a keyset document ({type(error).__name__})") from None
         if found != FORMAT:
@@ -165,9 +168,20 @@ def length_prefixed(*texts: str) -> bytes:
     return b"".join(struct.pack(">I", len(item)) + item for item in encoded)
 
 
+def _version(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= _MOST_VERSIONS:
+        raise ValueError("a version is a whole number from 1, in four bytes")
+    return value
+
+
+def _name(value: str) -> str:
+    value.encode()  # half of a surrogate pair is a ValueError
+    return value
+
+
 def create(keyset_id: str, wrapper: Wrapper) -> KeysetDocument:
     """A new keyset with version 1."""
-    if not keyset_id:
+    if not keyset_id or any(0xD800 <= ord(character) <= 0xDFFF for character in keyset_id):
         raise ConfigurationError("a keyset needs an id, such as 'customers'")
     data_key = secrets.token_bytes(DATA_KEY_BYTES)
     created = datetime.now(UTC).isoformat(timespec="seconds")

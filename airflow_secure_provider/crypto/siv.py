@@ -2,8 +2,7 @@
 
 Every byte equals what ``cryptography``'s :class:`AESSIV` gives for the row alone.
 
-Bounds per derived key: the synthetic IV has 128 bits, so some two of n different inputs share one with a probability
-of about n²/2^129; at 2^40 cells that is below 2^-48.
+Bounds per derived key: ``docs/formats/cells.md``.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ class Siv:
             raise ValueError(
                 f"at most {_MAX_ASSOCIATED_DATA} associated-data strings, got {len(associated_data)}"
             )
+        self._strings = len(associated_data)
         half = len(key) // 2
         self._mac = Cmac(key[:half])
         self._ctr = BlockCipher(key[half:])
@@ -68,6 +68,7 @@ class Siv:
         :param bound: with nonces only: one more string for each row, before the nonce.
         :return: the synthetic IVs, uint64 (2n,).
         """
+        self._check_strings(nonces, bound)
         layout = Layout.of(plaintext.lengths)
         planes = gather(plaintext, layout)
         tags = self._s2v(planes, layout, nonces, bound)
@@ -83,6 +84,7 @@ class Siv:
 
         :raises DecryptionError: with the number of rows that do not authenticate, and no plaintext.
         """
+        self._check_strings(nonces, bound)
         layout = Layout.of(ciphertext.lengths)
         given = sorted_words(layout, tags)
         planes = self._keystream_xor(given, gather(ciphertext, layout), layout)
@@ -94,6 +96,13 @@ class Siv:
         scatter(planes, layout, plaintext)
         plaintext.data[int(plaintext.lengths.sum()) :] = 0
         return plaintext
+
+    def _check_strings(self, nonces: Words | None, bound: Ragged | None) -> None:
+        if bound is not None and nonces is None:
+            raise ValueError("a string for each row goes before a nonce, and there is none")
+        count = self._strings + (nonces is not None) + (bound is not None)
+        if count > _MAX_ASSOCIATED_DATA:
+            raise ValueError(f"at most {_MAX_ASSOCIATED_DATA} associated-data strings, got {count}")
 
     def _s2v(self, planes: Planes, layout: Layout, nonces: Words | None, bound: Ragged | None) -> Words:
         """Section 2.4 with the plaintext as the last string S_n.

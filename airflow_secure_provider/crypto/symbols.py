@@ -36,6 +36,8 @@ class Alphabet:
             raise ValueError(
                 f"an alphabet has 2 to {_MOST_CHARACTERS:,} characters, got {len(self.characters):,}"
             )
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in self.characters):
+            raise ValueError("half of a surrogate pair is no character")
         if RESERVED in self.characters:
             raise ValueError(f"{RESERVED!r} is reserved and can't be in an alphabet")
 

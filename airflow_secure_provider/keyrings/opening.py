@@ -18,12 +18,14 @@ from .local import open_key_file
 class KeysetUri:
     """Path, ``file://`` or ``s3://bucket/key`` of a keyset document, with optional pins.
 
-    ``…?id=customers&min_version=3`` refuses another keyset and a rolled-back document.
+    ``…?id=customers&min_version=3`` refuses another keyset and a rolled-back document, ``key=arn:…`` one that is wrapped
+    under another key.
     """
 
     location: str
     id: str | None
     min_version: int
+    key: str | None = None
 
     @classmethod
     def parse(cls, uri: str) -> KeysetUri:
@@ -43,16 +45,20 @@ class KeysetUri:
                 f"keyset {uri!r}: scheme {split.scheme!r}, expected a path, file:// or s3://"
             )
         pins = parse_qs(split.query, keep_blank_values=True)
-        unknown = sorted(set(pins) - {"id", "min_version"})
+        unknown = sorted(set(pins) - {"id", "min_version", "key"})
         if unknown:
             raise ConfigurationError(
-                f"keyset {uri!r}: unknown option {unknown[0]!r}, expected id or min_version"
+                f"keyset {uri!r}: unknown option {unknown[0]!r}, expected id, min_version or key"
             )
+        twice = sorted(name for name, values in pins.items() if len(values) > 1)
+        if twice:
+            raise ConfigurationError(f"keyset {uri!r}: {twice[0]} stands there twice")
         version = pins.get("min_version", ["1"])[-1]
         if not version.isdecimal() or int(version) < 1:
             raise ConfigurationError(f"keyset {uri!r}: min_version is {version!r}, expected a number from 1")
         location = f"s3://{split.netloc}{split.path}" if split.scheme == "s3" else split.path
-        return cls(location, pins.get("id", [None])[-1], int(version))
+        id_, key = (pins.get(name, [None])[-1] for name in ("id", "key"))
+        return cls(location, id_, int(version), key)
 
 
 def open_keyset(
@@ -69,6 +75,11 @@ def open_keyset(
     if folder is not None and not location.startswith("s3://"):
         location = str(folder / location)
     document = KeysetDocument.from_json(read(location), location)
+    if parsed.key is not None and document.key_id != parsed.key:
+        raise ConfigurationError(
+            f"keyset {location} is wrapped under {document.key_id!r} where {parsed.key!r} is expected; check keyset=, and who "
+            "has written it"
+        )
     wrapper = wrapper_for(document, location, kms_client)
     return unwrap(document, wrapper, keyset_id=parsed.id, min_version=parsed.min_version)
 

@@ -61,6 +61,7 @@ class EncryptionSdkStream:
         opening = _Opening(body)
         self._stream = self._guard(lambda: _open_stream(opening, self._keys, context))
         header = self._guard(lambda: self._stream.header)
+        self._context: dict[str, str] = dict(header.encryption_context)
         self._frame_bytes = header.frame_length or MAX_FRAME_BYTES
         self._frames: FramedBody | None = None
         if header.frame_length:
@@ -72,6 +73,11 @@ class EncryptionSdkStream:
             key_id=self._keys.opened_by,
             evidence=Evidence.OBSERVED,
         )
+
+    @property
+    def context(self) -> Mapping[str, str]:
+        """The encryption context of the header, which is authenticated."""
+        return self._context
 
     @property
     def at_rest(self) -> AtRest:
@@ -100,6 +106,7 @@ class EncryptionSdkStream:
         except SecureProviderError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 (raised again below, as ours or as it is)
+            self._failed = f"{self._body.where} failed before ({type(error).__name__})"
             failure = self._explain(error, began)
         self._failed = str(failure)
         raise failure from None

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Callable, Collection
 from typing import Any
 
-from ..errors import DecryptionError, FormatError, KeyringError, SecureProviderError
+from ..errors import ContractError, DecryptionError, FormatError, KeyringError, SecureProviderError
 from ..keyrings.aws_kms import kms_failure
 from ..model import AtRest, Evidence
 from .spool import EncryptedSpool
@@ -26,7 +26,9 @@ class EncryptedParquet:
 
     :param spool: the whole file.
     :param at_rest: how the store has it; what counts where a column is not encrypted.
-    :param key_arns: the accepted master keys; ``None`` for any that KMS lets the caller use.
+    :param key_arns: the accepted master keys, under which all columns must be encrypted; ``None`` for any that KMS lets the
+        caller use, and then columns may be plain.
+    :param allow_unauthenticated: take AES_GCM_CTR_V1.
     :ivar file: the ``pyarrow.parquet.ParquetFile``.
     :ivar at_rest: client-side if all of its columns are encrypted.
     :raises KeyringError: if KMS refuses.
@@ -41,13 +43,23 @@ class EncryptedParquet:
         *,
         kms_client: Callable[[str], Any],
         key_arns: Collection[str] | None,
+        allow_unauthenticated: bool = False,
     ) -> None:
         self._spool = spool
         self._where = where
         self._keys = _Keys(kms_client, key_arns, where)
         algorithm = self._algorithm()
+        if algorithm == "AES_GCM_CTR_V1" and not allow_unauthenticated:
+            raise DecryptionError(
+                f"{where} is encrypted by {algorithm}, in whose pages nothing notices an alteration: write it with AES_GCM_V1, "
+                "or set allow_unauthenticated=True"
+            )
         self.file = self.guard(self._open)
         plain = self.guard(self._plain_columns)
+        if plain and key_arns is not None:
+            raise ContractError(
+                f"{where}: column {', '.join(map(repr, plain))} is not encrypted in it, and kms_key_arns= expects that all is"
+            )
         self.at_rest = at_rest
         if not plain:
             self.at_rest = AtRest(

@@ -35,7 +35,7 @@ class S3EncryptionClientStream:
     :param metadata: the store's user metadata of the object.
     :param instruction: the content of the instruction file beside it, if there is one.
     :param key_arns: the keys that may have encrypted it; the format does not name its key.
-    :param allow_legacy_cbc: also take AES-CBC, which notices no alteration, and key wrapping without a context.
+    :param allow_unauthenticated: also take AES-CBC, which notices no alteration, and key wrapping without a context.
     :raises DecryptionError: or KeyringError, here already if the object's metadata is not acceptable.
     """
 
@@ -48,7 +48,7 @@ class S3EncryptionClientStream:
         kms_client: Callable[[str], Any],
         context: Mapping[str, str],
         key_arns: Collection[str] | None,
-        allow_legacy_cbc: bool = False,
+        allow_unauthenticated: bool = False,
     ) -> None:
         try:
             import s3_encryption  # noqa: F401
@@ -64,7 +64,7 @@ class S3EncryptionClientStream:
             )
         self._body = body
         self._failed: str | None = None
-        opening = _Opening(body.where, kms_client, context, list(key_arns), allow_legacy_cbc)
+        opening = _Opening(body.where, kms_client, context, list(key_arns), allow_unauthenticated)
         self._stream = self._guard(lambda: opening.open(body, metadata, instruction))
         if opening.suite == _CBC:
             log.warning(
@@ -128,13 +128,13 @@ class _Opening:
         kms_client: Callable[[str], Any],
         context: Mapping[str, str],
         key_arns: list[str],
-        allow_legacy_cbc: bool,
+        allow_unauthenticated: bool,
     ) -> None:
         self._where = where
         self._kms_client = kms_client
         self._context = context
         self._key_arns = key_arns
-        self._legacy = allow_legacy_cbc
+        self._legacy = allow_unauthenticated
         self._materials: Any = None
         self.opened_by: str | None = None
 

@@ -33,7 +33,7 @@ class FromObjectOperator(SecureTransferOperator):
         sse_customer_key_conn_id: str | None = None,
         fernet_key_conn_id: str | None = None,
         raw_aes_key_conn_id: str | None = None,
-        allow_legacy_cbc: bool = False,
+        allow_unauthenticated: bool = False,
         manifest: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -45,7 +45,7 @@ class FromObjectOperator(SecureTransferOperator):
         self.sse_customer_key_conn_id = sse_customer_key_conn_id
         self.fernet_key_conn_id = fernet_key_conn_id
         self.raw_aes_key_conn_id = raw_aes_key_conn_id
-        self.allow_legacy_cbc = allow_legacy_cbc
+        self.allow_unauthenticated = allow_unauthenticated
         self.manifest = manifest
 
     def object_source(self, clients: Clients, uri: str | Sequence[str]) -> Source:
@@ -74,7 +74,7 @@ class FromObjectOperator(SecureTransferOperator):
             customer_key=clients.customer_key(self.sse_customer_key_conn_id),
             fernet_keys=clients.fernet_keys(self.fernet_key_conn_id),
             raw_key=clients.raw_aes_key(self.raw_aes_key_conn_id),
-            allow_legacy_cbc=self.allow_legacy_cbc,
+            allow_unauthenticated=self.allow_unauthenticated,
         )
         if self.manifest:
             if not isinstance(uri, str) or uri.endswith("/"):

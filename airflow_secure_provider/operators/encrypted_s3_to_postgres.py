@@ -29,7 +29,7 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
     :param contract: the data contract (ODCS v3.1): a path relative to the DAG file's folder, absolute, or ``s3://``.
     :param columns: instead of a contract: column to protection, such as ``{"email": "tokenize", "id": "none"}``.
         Every column is named. Columns are ``internal`` unless ``{"method": …, "classification": …}`` says otherwise.
-    :param keyset: where the keyset lies: a path or ``s3://``, perhaps with ``?id=…&min_version=…``. (templated)
+    :param keyset: where the keyset lies: a path or ``s3://``, perhaps with ``?id=…&min_version=…&key=…``. (templated)
     :param encryption_context: pairs that the object's encryption context must hold. (templated)
     :param kms_key_arns: the KMS keys that may have encrypted it; ``None`` for any that the connection may use. Objects of
         the S3 Encryption Client need it. (templated)
@@ -39,8 +39,8 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
     :param fernet_key_conn_id: a connection whose password is the key of Fernet files, or several with commas. (templated)
     :param raw_aes_key_conn_id: a connection that holds the raw AES key of an Encryption SDK message: its base64 as password,
         and in its extra ``key_namespace`` and ``key_name``. (templated)
-    :param allow_legacy_cbc: take objects that an old S3 Encryption Client wrote with AES-CBC, in which nothing notices an
-        alteration.
+    :param allow_unauthenticated: take objects in which nothing notices an alteration: those that an old S3 Encryption Client
+        wrote with AES-CBC, and Parquet under AES_GCM_CTR_V1.
     :param manifest: ``source`` is a manifest that lists the objects, as Redshift's UNLOAD writes it.
     :param aws_conn_id: for S3 and KMS.
     :param postgres_conn_id: its extra needs ``sslmode=verify-full`` and ``sslrootcert``.

@@ -32,7 +32,7 @@ class MaskColumnsOperator(FromObjectOperator, FromTableOperator):
     :param reveal_with: the keyset that opens the source's ciphertext where a rule needs the value. (templated)
     :param encryption_context: pairs that the source object's encryption context must hold. (templated)
     :param kms_key_arns: the KMS keys that may have encrypted the source object. (templated)
-    :param file_format, csv_options, sse_customer_key_conn_id, fernet_key_conn_id, raw_aes_key_conn_id, allow_legacy_cbc, manifest: of the source
+    :param file_format, csv_options, sse_customer_key_conn_id, fernet_key_conn_id, raw_aes_key_conn_id, allow_unauthenticated, manifest: of the source
         object, see :class:`EncryptedS3ToPostgresOperator`.
     :param target_kms_key: ARN of the KMS key that the target object is encrypted under, or a list of several of which any
         opens it; without it the bucket's default encryption does. (templated)

@@ -57,7 +57,9 @@ class FormatCipher:
         if pa.types.is_dictionary(column.type) or _repeats(column):
             # The same value gives the same result: each distinct one once.
             encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-            return self._protect(encoded.dictionary).take(encoded.indices)
+            if self._on_unfit != "encrypt" or self._all_fit(encoded.dictionary):
+                return self._protect(encoded.dictionary).take(encoded.indices)
+            column = expanded(column)  # each unfit value gets a cell of its own, also where it stands twice
         return self._protect(column)
 
     def reveal(self, column: Any, beside: Sequence[Any] = ()) -> Any:
@@ -85,6 +87,9 @@ class FormatCipher:
             cells = pc.if_else(marked, pc.utf8_slice_codeunits(column, 1), pa.scalar(None, pa.large_string()))
             kept = pc.coalesce(self._unfit_cipher.reveal(cells).cast(pa.large_string()), kept)
         return pc.if_else(others, kept, revealed.cast(pa.large_string()))
+
+    def _all_fit(self, column: Any) -> bool:
+        return bool(spell(to_ragged(column), self.alphabet).fit.all())
 
     def _protect(self, column: Any) -> Any:
         spelling = spell(to_ragged(column), self.alphabet)

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ..crypto.keyset import Keyset
-from ..errors import ConfigurationError, ContractError
+from ..errors import ConfigurationError, ContractError, FormatError
 from ..model import ColumnRule, ColumnStatus, Protection
 from .conversion import LOGICAL, canonical_text, check_comparable, check_required, convert
 from .formatted import FormatCipher
 from .irreversible import generalize, nullify, redact
 from .pseudonyms import DateShifter, Pseudonymizer
-from .reversible import ColumnCipher, to_text
+from .reversible import ColumnCipher, check_cells, to_text
 
 _IN_WORDS = {
     "date": "a date (YYYY-MM-DD)",
@@ -88,6 +88,7 @@ class ColumnStep:
         if rule.required:
             check_required(column, name=rule.name, first_record=first_record, where=where)
         if self.passes:
+            self._check_passing(column, place)
             return column
         if rule.protection is Protection.NULLIFY:
             return nullify(column)
@@ -107,6 +108,21 @@ class ColumnStep:
         if "bins" in rule.parameters:
             check_comparable(typed, name=rule.name, first_record=first_record, where=where)
         return generalize(typed, rule)
+
+    def _check_passing(self, column: Any, place: _Place) -> None:
+        """What is said to be ciphertext looks like it: a record that is wrong, or forged, lets no plain value through."""
+        if not self.rule.protection.in_cells:
+            return
+        problem = ""
+        try:
+            check_cells(column, self.rule, self.key[1])
+        except FormatError as error:
+            problem = str(error)
+        if problem:
+            raise FormatError(
+                f"{place.where}: column {self.rule.name!r} is recorded as {self.rule.protection}, and behind record "
+                f"{place.first_record - 1:,} {problem}: the record of its columns is wrong, or they were changed"
+            )
 
 
 @dataclass(frozen=True, slots=True)

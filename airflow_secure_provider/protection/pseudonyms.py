@@ -93,7 +93,7 @@ class DateShifter:
         days = np.zeros(len(column), dtype=np.int64)
         valid = pc.is_valid(subject).to_numpy(zero_copy_only=False)
         tags = self._cmac.many(to_ragged(subject))
-        # The first 8 bytes as a number modulo 2·days + 1: its bias is below 2^-50.
+        # The first 8 bytes as a number modulo 2·days + 1: some shifts are likelier than others by less than 1 in 2^47.
         drawn = tags[0::2].byteswap() % np.uint64(2 * self._most + 1)
         days[valid] = drawn.astype(np.int64) - self._most
         if pa.types.is_date32(column.type):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..model import ColumnRule, Protection
 from .binding import bound_rows
 from .columns import by_chunk, expanded, from_ragged, to_ragged
 
+_CMAC_BYTES, _HMAC_BYTES = 16, 32
 _NO_BINDING = b""  # what an encrypted cell is bound to beside domain and scope, where nothing is named
 
 
@@ -60,15 +62,17 @@ class ColumnCipher:
     def protect(self, column: Any, beside: Sequence[Any] = ()) -> Any:
         """Cells of a string or binary column.
 
-        :param column: text or bytes of any Arrow layout, chunked or not. Null stays null; an empty value becomes a cell.
+        :param column: text of any Arrow layout, chunked or not, or its bytes in UTF-8. Null stays null; an empty value
+            becomes a cell.
         :param beside: the columns of ``bind_to``, as canonical text.
         :return: a binary array of the same length.
+        :raises FormatError: for bytes that are no UTF-8.
         """
         if isinstance(column, pa.ChunkedArray):
             return by_chunk(self.protect, column, beside)
         if pa.types.is_dictionary(column.type) and self._kind == cells.TOKEN:
             return self.protect(column.dictionary).take(column.indices)  # each distinct value once
-        column = expanded(column)
+        column = _as_text(expanded(column), self.rule.name)
         plain = to_ragged(column)
         nonces = None
         if self._kind == cells.ENCRYPTED:
@@ -137,6 +141,7 @@ class ColumnCipher:
         return plain
 
     def _open_version(self, version: int, rows: Ragged, bound: Ragged | None) -> Ragged:
+        """One version's cells; a message counts these alone."""
         nonces, tags, ciphertext = cells.parts(self._kind, rows)
         return self._cipher(version).open(tags, ciphertext, nonces, bound)
 
@@ -145,6 +150,31 @@ class ColumnCipher:
             key = self._keyset.derive(version, self._domain, str(self.rule.protection))
             self._ciphers[version] = Siv(key, self._associated)
         return self._ciphers[version]
+
+
+def check_cells(column: Any, rule: ColumnRule, version: int | None) -> None:
+    """Whether a column holds what encrypt, tokenize or pseudonymize makes, as far as its form shows; nothing is opened.
+
+    :param column: as its store holds it: bytes, or base64 text.
+    :param version: the key version of tokens.
+    :raises FormatError: with the number of values that are something else.
+    """
+    if isinstance(column, pa.ChunkedArray):
+        for chunk in column.chunks:
+            check_cells(chunk, rule, version)
+        return
+    rows = _as_cells(expanded(column))
+    if rule.protection is Protection.PSEUDONYMIZE:
+        wanted = _HMAC_BYTES if rule.parameters.get("algorithm") == "hmac-sha256" else _CMAC_BYTES
+        other = int(np.count_nonzero(rows.lengths != wanted))
+        if other:
+            raise FormatError(f"{other:,} of {len(rows):,} values are no pseudonyms of {wanted} bytes")
+        return
+    kind = cells.TOKEN if rule.protection is Protection.TOKENIZE else cells.ENCRYPTED
+    versions = cells.key_versions(kind, rows)
+    other = int(np.count_nonzero(versions != version)) if kind == cells.TOKEN and version else 0
+    if other:
+        raise FormatError(f"{other:,} of {len(rows):,} tokens are not under key version {version}")
 
 
 def to_text(column: Any) -> Any:
@@ -164,6 +194,18 @@ def as_bytes(column: Any) -> Any:
     """Cells as a bytea column holds them, of a column that may hold them as text."""
     binary = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
     return column if binary else from_base64(column)
+
+
+def _as_text(column: Any, name: str) -> Any:
+    """Bytes only as far as they are text, since as text they come back."""
+    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        return column
+    text = None
+    with suppress(pa.ArrowInvalid):
+        text = column.cast(pa.large_string())
+    if text is None:
+        raise FormatError(f"column {name!r}: some of {len(column):,} values are bytes that are no UTF-8 text")
+    return text
 
 
 def _as_cells(column: Any) -> Ragged:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
 
-from ..errors import ConfigurationError, FormatError
+from ..errors import ConfigurationError, DecryptionError, FormatError
 from ..model import ColumnStatus, recorded_status
 
 COLUMNS = "secure-provider-columns"
+BOUND = "secure-provider:columns"
+"""In the encryption context of a message: the digest of what its metadata says of its columns."""
 LOAD = "secure-provider-load"
 CONTRACT = "secure-provider-contract"
 _MOST_BYTES = 1_500  # S3 takes 2 KB of metadata in all
@@ -42,6 +45,25 @@ def state_metadata(columns: Sequence[ColumnStatus], where: str) -> dict[str, str
             f"{_MOST_BYTES:,} for it: write fewer columns, with shorter names of columns and domains"
         )
     return {COLUMNS: packed}
+
+
+def digest(metadata: Mapping[str, str]) -> str:
+    """SHA-256, hex, of what the metadata says of the columns."""
+    return hashlib.sha256(metadata[COLUMNS].encode()).hexdigest()
+
+
+def check_bound(metadata: Mapping[str, str], context: Mapping[str, str], where: str) -> None:
+    """Hold the metadata of a message to the message, which is authenticated and the metadata is not.
+
+    :param context: the message's encryption context.
+    :raises DecryptionError: if they are not of one another.
+    """
+    said = digest(metadata) if COLUMNS in metadata else None
+    if said != context.get(BOUND):
+        raise DecryptionError(
+            f"{where}: its metadata {COLUMNS!r} is not what was written with it, so nobody knows what its columns hold: it "
+            "was changed, or lost in copying; copy the object with its metadata"
+        )
 
 
 def read_state(metadata: Mapping[str, str], where: str) -> dict[str, ColumnStatus]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, Evidence, InTransit, Protection
 from ..objects.compression import Decompressed
+from ..objects.encryption_sdk import EncryptionSdkStream
 from ..objects.encryption_sdk_keys import RawAesKey
 from ..objects.opening import open_object
 from ..objects.parquet_encryption import MAGIC, EncryptedParquet
@@ -18,7 +19,7 @@ from ..stores import s3
 from ..stores.csv_dialect import CsvDialect
 from ..stores.files import ParquetReader, Reader, json_types, open_reader
 from ..stores.formats import Compression, FileFormat
-from ..stores.object_state import read_state
+from ..stores.object_state import check_bound, read_state
 from ..stores.s3 import S3Location, S3Object
 from .pipeline import ReadAhead
 from .sources import OpenSource
@@ -36,7 +37,7 @@ class S3Source:
     :param raw_key: of a message whose data key is wrapped by a key in no key service.
     :param fernet_keys: of a Fernet file, any of which may have encrypted it.
     :param customer_key: the 32 bytes under which SSE-C has it.
-    :param allow_legacy_cbc: take objects of the S3 Encryption Client under AES-CBC, in which nothing notices an alteration.
+    :param allow_unauthenticated: take objects of the S3 Encryption Client under AES-CBC, in which nothing notices an alteration.
     :param kind: CSV, JSON Lines or Parquet; by the key's ending if ``None``, and CSV for an unknown one.
     """
 
@@ -50,7 +51,7 @@ class S3Source:
     customer_key: bytes | None = field(default=None, repr=False)
     raw_key: RawAesKey | None = None
     fernet_keys: Sequence[str] = field(default=(), repr=False)
-    allow_legacy_cbc: bool = False
+    allow_unauthenticated: bool = False
 
     @property
     def where(self) -> str:
@@ -82,9 +83,11 @@ class S3Source:
                 key_arns=self.key_arns,
                 raw_key=self.raw_key,
                 fernet_keys=self.fernet_keys,
-                allow_legacy_cbc=self.allow_legacy_cbc,
+                allow_unauthenticated=self.allow_unauthenticated,
                 instruction=lambda: self._instruction(described.location),
             )
+            if isinstance(stream, EncryptionSdkStream):
+                check_bound(described.metadata, stream.context, where)
             compression = Compression.of_key(key)
             if compression is not None:
                 stream = Decompressed(stream, str(compression), where)
@@ -116,7 +119,12 @@ class S3Source:
         stream.finish()
         try:
             return EncryptedParquet(
-                spool, where, stream.at_rest, kms_client=self.kms_client, key_arns=self.key_arns
+                spool,
+                where,
+                stream.at_rest,
+                kms_client=self.kms_client,
+                key_arns=self.key_arns,
+                allow_unauthenticated=self.allow_unauthenticated,
             )
         except BaseException:
             spool.close()

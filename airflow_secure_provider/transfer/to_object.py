@@ -141,7 +141,7 @@ class _OpenObject:
         names = [step.rule.name for step in load.steps]
         with ahead(load.produce) as batches:
             rows = _RowStream(batches, self._kind, names, load)
-            body, sse = self._encrypted(rows, load)
+            body, sse = self._encrypted(rows, load, object_state.digest(metadata))
             written = s3_writing.write(self._watched, self._location, body, metadata, sse)
         at_rest = self.status.at_rest
         if at_rest.scheme != "client-side" and written.at_rest.encrypted:
@@ -155,7 +155,7 @@ class _OpenObject:
         head = s3.metadata(self._target.client, self._location)
         return head is not None and head.get(object_state.LOAD) == identity
 
-    def _encrypted(self, rows: Readable, load: Load) -> tuple[Readable, dict[str, str]]:
+    def _encrypted(self, rows: Readable, load: Load, columns_digest: str) -> tuple[Readable, dict[str, str]]:
         target = self._target
         if not target.kms_keys and target.raw_key is None:
             return rows, {}
@@ -163,6 +163,7 @@ class _OpenObject:
             return rows, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": target.kms_keys[0]}
         keys = writing_keys(target.kms_client, target.kms_keys, target.raw_key)
         context = writing_context(self.name, load.contract.ref, load.task)
+        context[object_state.BOUND] = columns_digest
         return encrypted(rows, keys, str([*target.kms_keys, target.raw_key][0]), context, self.name), {}
 
 

@@ -346,6 +346,8 @@ def test_keyed_parameters(given: Any, expected: dict[str, Any]) -> None:
         ({"method": "fpe", "alphabet": "a"}, "fpe alphabet: an alphabet has 2 to 65,536 characters, got 1"),
         ({"method": "fpe", "alphabet": 10}, "fpe alphabet: expected digits, alphanumeric or the characters in order"),
         ({"method": "fpe", "alphabet": "ab~"}, "fpe alphabet: '~' is reserved"),
+        ({"method": "fpe", "alphabet": "*#", "on_unfit": "redact"}, "fpe with on_unfit redact writes '*' for what is unfit, so it can't be in the alphabet"),
+        ({"method": "fpe", "alphabet": "ab\ud800"}, "fpe alphabet: half of a surrogate pair is no character"),
         ({"method": "fpe", "on_unfit": "drop"}, "fpe on_unfit 'drop', expected one of refuse, redact, encrypt"),
         ({"method": "pseudonymize", "algorithm": "sha256"}, "pseudonymize algorithm 'sha256', expected one of aes-cmac, hmac-sha256"),
         ({"method": "encrypt", "bind_to": []}, "bind_to must be a column's name, or a list of different ones"),

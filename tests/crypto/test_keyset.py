@@ -307,13 +307,16 @@ def test_not_a_keyset_document(text: bytes) -> None:
     "change",
     [
         _set("keys", {"1": "x"}), _set("keys", None), _set("keys", [1]), _set("mac", "not base64!"), _set("mac", 5),
+        _set_key(0, "version", "1"), _set_key(0, "version", 1.0), _set_key(0, "version", True), _set_key(0, "version", 0),
+        _set_key(0, "version", -1), _set_key(2, "version", 2**32), _set("id", "\ud800"),
         _set_key(0, "version", "one"), _set_key(0, "version", None), _set_key(0, "version", float("inf")),
         _set_key(0, "wrapped", "%%%"), _set_key(0, "wrapped", None),
         *(lambda body, name=name: body.pop(name) for name in ("format", "id", "provider", "keyId", "keys", "mac")),
         *(lambda body, name=name: body["keys"][0].pop(name) for name in ("version", "created", "wrapped")),
     ],
     ids=[
-        "keys-mapping", "keys-null", "keys-numbers", "mac-text", "mac-number", "version-text", "version-null",
+        "keys-mapping", "keys-null", "keys-numbers", "mac-text", "mac-number", "version-digit", "version-float",
+        "version-bool", "version-0", "version-negative", "version-long", "id-surrogate", "version-text", "version-null",
         "version-infinite", "wrapped-text", "wrapped-null", "no-format", "no-id", "no-provider", "no-keyId", "no-keys",
         "no-mac", "no-version", "no-created", "no-wrapped",
     ],

@@ -137,6 +137,15 @@ def test_equals_cryptography_at_every_length(key_bytes: int, with_nonce: bool, s
     assert open_(Siv(key, data), outputs, b"".join(nonces) if nonces else None) == values
 
 
+def test_the_nonce_and_the_bound_string_count_too() -> None:
+    siv = Siv(bytes(64), [b"x"] * 126)
+    values = Ragged.of([b"a"])
+    with pytest.raises(ValueError, match="at most 126 associated-data strings, got 127"):
+        siv.seal(values, Ragged.packed(values.lengths), _words(bytes(16)))
+    with pytest.raises(ValueError, match="goes before a nonce, and there is none"):
+        Siv(bytes(64), []).seal(values, Ragged.packed(values.lengths), None, Ragged.of([b"b"]))
+
+
 def test_126_strings_are_the_most() -> None:
     data = [bytes([number]) for number in range(127)]
 

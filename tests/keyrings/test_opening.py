@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_secure_provider.crypto.keyset import Keyset, create
+from airflow_secure_provider.crypto.keyset import Keyset, KeysetDocument, create
 from airflow_secure_provider.errors import ConfigurationError, DecryptionError, FormatError, KeyringError
 from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
 from airflow_secure_provider.keyrings.local import create_key_file
@@ -67,13 +67,15 @@ def test_uri(uri: str, expected: tuple[str, str | None, int]) -> None:
     [
         ("https://host/k.json", r"scheme 'https', expected a path, file:// or s3://"),
         ("gs://bucket/k.json", r"scheme 'gs', expected"),
-        ("k.json?version=3", r"unknown option 'version', expected id or min_version"),
-        ("k.json?min-version=3", r"unknown option 'min-version', expected id or min_version"),
-        ("k.json?id=a&x", r"unknown option 'x', expected id or min_version"),
+        ("k.json?version=3", r"unknown option 'version', expected id, min_version or key"),
+        ("k.json?min-version=3", r"unknown option 'min-version', expected id, min_version or key"),
+        ("k.json?id=a&x", r"unknown option 'x', expected id, min_version or key"),
         ("k.json?min_version=0", r"min_version is '0', expected a number from 1"),
         ("k.json?min_version=-1", r"min_version is '-1', expected a number from 1"),
         ("k.json?min_version=two", r"min_version is 'two', expected a number from 1"),
         ("k.json?min_version=", r"min_version is '', expected a number from 1"),
+        ("k.json?min_version=3&min_version=1", r"min_version stands there twice"),
+        ("k.json?key=a&key=b", r"key stands there twice"),
         ("k.json?min_version=1.5", r"min_version is '1.5', expected a number from 1"),
     ],
 )
@@ -100,6 +102,15 @@ def test_pins(local: Path) -> None:
         opened(f"{local}?id=")
     with pytest.raises(DecryptionError, match="ends at version 1, at least 2 is expected"):
         opened(f"{local}?min_version=2")
+
+
+def test_the_wrapping_key_can_be_pinned(local: Path) -> None:
+    named = KeysetDocument.from_json(local.read_text(), "it").key_id
+    assert opened(f"{local}?key={named}").id == "customers"
+    with pytest.raises(
+        ConfigurationError, match=rf"is wrapped under '{named}' where 'arn:aws:kms:eu:1:key/x' is"
+    ):
+        opened(f"{local}?key=arn:aws:kms:eu:1:key/x")
 
 
 def test_no_key_file(local: Path) -> None:

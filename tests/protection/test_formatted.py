@@ -119,6 +119,16 @@ def test_unfit_values_are_encrypted_and_come_back() -> None:
     assert coder.reveal(pa.array(made, pa.large_string()).slice(2, 3)).to_pylist() == given[2:5]
 
 
+@pytest.mark.parametrize("layout", ["repeating", "dictionary"])
+def test_equal_unfit_values_get_cells_of_their_own(layout: str) -> None:
+    column = pa.array(["ab"] * 5_000 + ["4111 1111 1111 1111"] * 5_000)
+    given = column.dictionary_encode() if layout == "dictionary" else column
+    made = cipher(on_unfit="encrypt").protect(given)
+    assert len(set(made.to_pylist()[:5_000])) == 5_000
+    assert len(set(made.to_pylist()[5_000:])) == 1
+    assert cipher(on_unfit="encrypt").reveal(made).to_pylist() == column.to_pylist()
+
+
 def test_an_altered_cell_of_an_unfit_value_is_noticed() -> None:
     coder = cipher(on_unfit="encrypt")
     (made,) = coder.protect(pa.array(["n/a"])).to_pylist()

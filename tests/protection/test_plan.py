@@ -178,13 +178,47 @@ MASK = rule({"method": "redact", "keep_last": 2})
 BINS = rule({"method": "generalize", "bins": [1, 2]}, "integer")
 
 
-@pytest.mark.parametrize("given", [TOKEN, CELL, MASK, BINS], ids=["token", "cell", "redacted", "bins"])
-def test_a_column_protected_as_its_rule_wants_passes_unchanged(given: ColumnRule) -> None:
+PSEUDONYM = rule("pseudonymize")
+
+
+@pytest.mark.parametrize(
+    "given", [TOKEN, CELL, PSEUDONYM, MASK, BINS], ids=["token", "cell", "pseudonym", "redacted", "bins"]
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_column_protected_as_its_rule_wants_passes_unchanged(given: ColumnRule, as_text: bool) -> None:
     step = only(given, state(given))
+    values = only(given, keyset=CRM).apply(
+        pa.RecordBatch.from_arrays([pa.array(["1.5", None, "2"])], ["email"]), first_record=1, where="w"
+    ) if given is not BINS else pa.array(["[1, 2)", None, "[2, ∞)"])  # fmt: skip
+    values = fit(values, text_target=as_text)
 
     assert step.passes
-    assert step.key == (("crm", 2) if given.protection.reversible else (None, None))
-    assert applied(step, [b"\x01cell", None, b""], pa.binary()) == [b"\x01cell", None, b""]
+    assert step.key == (("crm", 2) if given.protection.keyed else (None, None))
+    assert apply(step, values).equals(values)
+
+
+@pytest.mark.parametrize("given", [TOKEN, CELL, PSEUDONYM], ids=["token", "cell", "pseudonym"])
+@pytest.mark.parametrize("value", [CANARY, "", "YWJj", f"\\x{CANARY}"])
+def test_what_is_recorded_as_ciphertext_and_is_none_does_not_pass(given: ColumnRule, value: str) -> None:
+    step = only(given, state(given))
+    with pytest.raises(
+        FormatError, match=rf"'email' is recorded as {given.protection}, and behind record 10 "
+    ) as caught:
+        apply(step, pa.array([None, value]), first_record=11)
+    assert CANARY not in everything_said(caught.value)
+
+
+def test_a_token_of_another_version_or_a_cell_of_another_kind_does_not_pass() -> None:
+    made = ColumnCipher(TOKEN, CRM, 1).protect(pa.array(["a", "b"]))
+    with pytest.raises(FormatError, match="2 of 2 tokens are not under key version 2"):
+        apply(only(TOKEN, state(TOKEN)), made)
+    with pytest.raises(FormatError, match="2 of 2 values are not encrypted cells"):
+        apply(only(CELL, state(CELL)), ColumnCipher(TOKEN, CRM).protect(pa.array(["a" * 40, "b" * 40])))
+
+
+def test_cells_of_several_versions_pass_where_they_are_encrypted() -> None:
+    made = pa.concat_arrays([ColumnCipher(CELL, CRM, n).protect(pa.array(["a"])) for n in (1, 2)])
+    assert apply(only(CELL, state(CELL)), made).equals(made)
 
 
 @pytest.mark.parametrize(

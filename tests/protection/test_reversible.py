@@ -406,3 +406,12 @@ def test_a_cipher_does_not_print_keys() -> None:
     cipher.protect(pa.array(["a"]))
 
     assert repr(cipher).startswith("<airflow_secure_provider.protection.reversible.ColumnCipher object")
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+def test_bytes_that_are_no_text_are_refused(kind: Any) -> None:
+    """They would come back as text that is none."""
+    good = ColumnCipher(TOKENIZE, KEYSET).protect(pa.array(["ä".encode(), None], kind))
+    assert ColumnCipher(TOKENIZE, KEYSET).reveal(good).to_pylist() == ["ä", None]
+    with pytest.raises(FormatError, match=r"some of 2 values are bytes that are no UTF-8 text"):
+        ColumnCipher(TOKENIZE, KEYSET).protect(pa.array([b"\xff\xfe", None], kind))

@@ -8,6 +8,7 @@ import json
 import secrets
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import aws_encryption_sdk
@@ -28,7 +29,8 @@ from airflow_secure_provider.errors import (
     SecureProviderError,
     StoreError,
 )
-from airflow_secure_provider.model import TransferReport
+from airflow_secure_provider.model import Classification, ColumnStatus, Protection, TransferReport
+from airflow_secure_provider.stores import object_state
 from airflow_secure_provider.stores.formats import FileFormat
 from airflow_secure_provider.transfer import ObjectTarget, PostgresSource, S3Source, transfer
 
@@ -343,6 +345,53 @@ def test_metadata_that_can_not_be_read_is_not_taken_for_none(loaded: World) -> N
         )
         with pytest.raises(FormatError, match="nobody knows what its columns hold"):
             loaded.load(loaded.source(to.uri, context={}), {"id": "none"}, "crm.customers")
+
+
+def without(metadata: dict[str, str]) -> dict[str, str]:
+    return {}
+
+
+def lying(metadata: dict[str, str]) -> dict[str, str]:
+    """As if the first column were something else."""
+    states = object_state.read_state(metadata, "it")
+    changed = [replace(state, protection=Protection.NONE) for state in states.values()]
+    return metadata | object_state.state_metadata(changed, "it")
+
+
+@pytest.mark.parametrize("change", [without, lying])
+def test_metadata_that_is_not_the_messages(loaded: World, change: Any) -> None:
+    to = target(loaded)
+    mask(loaded, loaded.table_source(), to)
+    got = body(loaded, to.uri)
+    key = to.uri.removeprefix(f"s3://{BUCKET}/")
+    loaded.lake.s3.put_object(Bucket=BUCKET, Key=key, Body=got["Body"], Metadata=change(got["Metadata"]))
+    with pytest.raises(
+        DecryptionError, match="its metadata 'secure-provider-columns' is not what was written"
+    ):
+        loaded.load(loaded.source(to.uri, context={}), PASSING, "crm.customers")
+
+
+def test_metadata_that_somebody_gave_to_a_message_of_others(loaded: World) -> None:
+    """A plain column that is said to be ciphertext would go through as it is."""
+    forged = ColumnStatus(
+        "email",
+        Classification.RESTRICTED,
+        Protection.TOKENIZE,
+        domain="person-email",
+        keyset_id="k",
+        key_version=1,
+    )
+    message = loaded.lake.encrypt(as_csv(customers(3))).data
+    uri = loaded.lake.put(message, Metadata=object_state.state_metadata([forged], "it"))
+    with pytest.raises(DecryptionError, match="nobody knows what its columns hold"):
+        loaded.load(uri)
+    sse = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": loaded.lake.key}
+    uri = loaded.lake.put(as_csv(customers(3)), Metadata=object_state.state_metadata([forged], "it"), **sse)
+    before = loaded.state()
+    with pytest.raises(FormatError, match=r"'email' is recorded as tokenize, and behind record 0 ") as raised:
+        loaded.load(loaded.source(uri, context={}))
+    assert CANARY not in str(raised.value)
+    assert loaded.state() == before
 
 
 def test_more_columns_than_metadata_can_tell(world: World) -> None:

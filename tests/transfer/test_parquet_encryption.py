@@ -19,6 +19,7 @@ from pyarrow.parquet import encryption
 
 from airflow_secure_provider.errors import (
     ContractError,
+    DecryptionError,
     FormatError,
     KeyringError,
     SecureProviderError,
@@ -91,7 +92,8 @@ def test_loaded(world: World, writer: Writer, algorithm: str, double_wrapping: b
         column_keys=columns, encryption_algorithm=algorithm, double_wrapping=double_wrapping
     )
     assert CANARY.encode() not in body
-    report = world.load(writer.put(body))
+    source = replace(writer.put(body), allow_unauthenticated="CTR" in algorithm)
+    report = world.load(source)
     assert report.rows == len(ROWS)
     assert world.query("SELECT count(*), sum(id) FROM crm.customers") == [(3_000, 4_501_500)]
     at_rest = report.source.at_rest
@@ -105,11 +107,23 @@ def test_one_column_that_is_not_encrypted(world: World, writer: Writer, open_col
     """Then it is as the store has it, whatever is said of the file."""
     body = writer.encrypted(column_keys={key_id(world): [name for name in HEADER if name != open_column]})
     before = world.state()
+    source = writer.put(body)
+    with pytest.raises(
+        ContractError, match=rf"column '{open_column}' is not encrypted in it, and kms_key_arns="
+    ):
+        world.load(source)
     with pytest.raises(ContractError, match=r"restricted"):
-        world.load(writer.put(body))
+        world.load(replace(source, key_arns=None))
     assert world.state() == before
     source = writer.put(body, ServerSideEncryption="aws:kms", SSEKMSKeyId=world.lake.key)
-    assert world.load(source).source.at_rest.scheme == "SSE-KMS"
+    assert world.load(replace(source, key_arns=None)).source.at_rest.scheme == "SSE-KMS"
+
+
+def test_ctr_only_if_asked_for(world: World, writer: Writer) -> None:
+    with pytest.raises(
+        DecryptionError, match=r"AES_GCM_CTR_V1, in whose pages nothing notices an alteration"
+    ):
+        world.load(writer.put(writer.encrypted(encryption_algorithm="AES_GCM_CTR_V1")))
 
 
 def test_keys_that_are_not_accepted(world: World, writer: Writer) -> None:

@@ -159,7 +159,7 @@ def test_cbc_only_if_asked_for(world: World, writer: Writer, caplog: pytest.LogC
     with pytest.raises(DecryptionError, match=r"legacy"):
         world.load(writer.source(context={}))
     assert world.state() == before
-    report = world.load(writer.source(context={}, allow_legacy_cbc=True))
+    report = world.load(writer.source(context={}, allow_unauthenticated=True))
     assert (report.rows, report.source.at_rest.algorithm) == (2_000, f"Amazon S3 Encryption Client {CBC}")
     assert report.source.at_rest.note == "its alteration would not be noticed"
     assert "nothing notices an alteration" in caplog.text
@@ -267,7 +267,7 @@ def test_written_for_something_else(world: World, writer: Writer) -> None:
 def test_no_context_where_one_is_expected(world: World, writer: Writer) -> None:
     writer.write_cbc(as_csv(customers(3)))
     with pytest.raises(DecryptionError, match=r"has no 'dataset', expected"):
-        world.load(writer.source(allow_legacy_cbc=True))
+        world.load(writer.source(allow_unauthenticated=True))
 
 
 def test_the_key_must_be_named(world: World, writer: Writer) -> None:

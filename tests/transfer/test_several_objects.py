@@ -227,6 +227,20 @@ def test_a_fernet_file(world: World, folder: Folder, caplog: pytest.LogCaptureFi
     assert world.state() == before
 
 
+def test_fernet_keys_and_other_settings_do_not_go_together(world: World, folder: Folder) -> None:
+    """Else one of them would be a check that is not made."""
+    key = Fernet.generate_key()
+    for body in (Fernet(key).encrypt(as_csv(customers(3))), world.lake.encrypt(as_csv(customers(3))).data):
+        uri = folder.put("f.csv", (), body=body)
+        others: list[dict[str, Any]] = [{"context": {"dataset": "x"}}, {"context": {}, "key_arns": []}]
+        for settings in others:
+            source = replace(world.source(uri), fernet_keys=[key.decode()], **settings)
+            with pytest.raises(ConfigurationError, match="expect different objects; give one of them"):
+                world.load(source)
+    with pytest.raises(ContractError, match="is not a Fernet file"):
+        world.load(replace(world.source(uri, context={}), fernet_keys=[key.decode()]))
+
+
 def test_a_large_fernet_file_is_not_taken(
     world: World, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
