@@ -378,7 +378,7 @@ def test_metadata_that_somebody_gave_to_a_message_of_others(loaded: World) -> No
         Classification.RESTRICTED,
         Protection.TOKENIZE,
         domain="person-email",
-        keyset_id="k",
+        keyset_id="customers",
         key_version=1,
     )
     message = loaded.lake.encrypt(as_csv(customers(3))).data
