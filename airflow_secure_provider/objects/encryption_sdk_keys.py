@@ -138,8 +138,9 @@ def writing_keys(kms_client: Callable[[str], Any], arns: Sequence[str], raw: Raw
         provider_id = "recipients"
         _config_class = MasterKeyProviderConfig
 
-        def _new_master_key(self, key_id: str) -> Any:
-            return KMSMasterKey(key_id=key_id, client=kms_client(key_id))
+        def _new_master_key(self, key_id: bytes) -> Any:
+            arn = key_id.decode()
+            return KMSMasterKey(key_id=arn, client=kms_client(arn))
 
     recipients = Recipients()
     recipients.add_master_keys_from_list(arns)

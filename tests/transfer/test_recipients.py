@@ -206,7 +206,9 @@ def plain_of(world: World, to: ObjectTarget, key: Any) -> bytes:
 
 def test_written_for_several(world: World) -> None:
     to = target(world, kms_keys=[world.lake.key, world.lake.other_key], raw_key=RAW)
-    report = write(world, to)
+    asked: list[str] = []
+    report = write(world, replace(to, kms_client=lambda arn: asked.append(arn) or world.lake.kms))  # type: ignore[func-returns-value]
+    assert asked == [world.lake.key, world.lake.other_key]
     plain = {
         plain_of(world, to, key)
         for key in (kms_key(world, world.lake.key), kms_key(world, world.lake.other_key), library_raw_key())
