@@ -308,6 +308,33 @@ class TransferReport:
 
 
 @dataclass(frozen=True, slots=True)
+class LandingReport:
+    """What was encrypted into an object; names, counts, key ids and evidence, never content.
+
+    :param contract: ``None`` where none was given.
+    :param bytes_read: of the source.
+    :param bytes_written: of the message.
+    :param counts: what else there is, by name: requests, pages, records.
+    """
+
+    source: DatasetStatus
+    target: DatasetStatus
+    contract: ContractRef | None
+    bytes_read: int
+    bytes_written: int
+    seconds: float
+    counts: Mapping[str, int] = field(default_factory=dict)
+    policy: str = "built-in"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types, for XCom."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        for side, status in (("source", self.source.status), ("target", self.target.status)):
+            plain[side]["status"] = str(status)
+        return plain
+
+
+@dataclass(frozen=True, slots=True)
 class ReprotectionReport:
     """What a re-protection did: names, counts and key versions; never a value.
 

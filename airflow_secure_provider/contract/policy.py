@@ -97,7 +97,7 @@ class Policy:
         """
         if in_transit.protocol == "none":
             rule, need = self._strictest(rules)
-            problems = _transport_problems(need, rule, in_transit, where)
+            problems = _transport_problems(need, _why(rule), in_transit, where)
             if problems:
                 raise ContractError(f"source {where}: " + "; ".join(problems))
 
@@ -115,7 +115,7 @@ class Policy:
         known = states or {}
         held = [_at_least(rule, known.get(rule.name)) for rule in rules]
         rule, need = self._strictest(held)
-        problems = _transport_problems(need, rule, status.in_transit, status.dataset.namespace)
+        problems = _transport_problems(need, _why(rule), status.in_transit, status.dataset.namespace)
         problems += _storage_problems(need, rule, status, "source")
         rest = status.at_rest
         controlled = rest.scheme in _CLIENT_OR_CUSTOMER_KEY and rest.evidence is Evidence.OBSERVED
@@ -137,11 +137,28 @@ class Policy:
         :raises ContractError: as :meth:`check_source`.
         """
         rule, need = self._strictest(rules)
-        transport = _transport_problems(need, rule, status.in_transit, status.dataset.namespace)
+        transport = _transport_problems(need, _why(rule), status.in_transit, status.dataset.namespace)
         storage = _storage_problems(need, rule, status, "target")
         if storage or (transport and not allow_insecure_transport):
             raise ContractError(f"target {status.dataset.uri}: " + "; ".join(transport + storage))
         return [f"allow_insecure_transport=True: {problem}" for problem in transport]
+
+    def check_passage(self, rules: Iterable[ColumnRule] | None, end: DatasetStatus) -> None:
+        """Hold one end of a way to its highest class, where the content is carried and not looked at.
+
+        :param rules: of the contract; ``None`` without one, and then the content counts as restricted.
+        :raises ContractError: if its connection is weaker than that class demands.
+        """
+        if rules is None:
+            rule = ColumnRule("", Classification.RESTRICTED, Protection.NONE)
+            need = self.requirements[rule.classification]
+            why = "no contract says what the content is, so it counts as restricted"
+        else:
+            rule, need = self._strictest(rules)
+            why = _why(rule)
+        problems = _transport_problems(need, why, end.in_transit, end.dataset.namespace)
+        if problems:
+            raise ContractError(f"{end.dataset.uri}: " + "; ".join(problems))
 
     def _may_lower(self, rule: ColumnRule, recorded: Classification) -> bool:
         if rule.protection in (Protection.NULLIFY, Protection.DROP):
@@ -203,9 +220,11 @@ def _at_least(rule: ColumnRule, state: ColumnStatus | None) -> ColumnRule:
     return replace(rule, classification=recorded)
 
 
-def _transport_problems(
-    need: ClassRequirement, rule: ColumnRule, transport: InTransit, where: str
-) -> list[str]:
+def _why(rule: ColumnRule) -> str:
+    return f"column {rule.name!r} is {rule.classification}"
+
+
+def _transport_problems(need: ClassRequirement, why: str, transport: InTransit, where: str) -> list[str]:
     plain = transport.protocol == "none"
     if need.peer_verified and not transport.verified:
         got = (
@@ -215,17 +234,17 @@ def _transport_problems(
         )
         return [
             (
-                f"column {rule.name!r} is {rule.classification}, so the connection to {where} needs TLS with a verified "
-                f"peer; observed {got}: set sslmode=verify-full and sslrootcert (PostgreSQL), or an https endpoint with "
-                "verify (S3), in the connection"
+                f"{why}, so the connection to {where} needs TLS with a verified peer; observed {got}: set "
+                "sslmode=verify-full and sslrootcert (PostgreSQL), or an https endpoint with verify (S3, HTTP), in the "
+                "connection"
             )
         ]
     if need.tls and not transport.encrypted:
         got = "plaintext" if plain else "nothing that proves it"
         return [
             (
-                f"column {rule.name!r} is {rule.classification}, so the connection to {where} needs TLS; observed {got}: "
-                "set sslmode=verify-full (PostgreSQL) or an https endpoint (S3) in the connection"
+                f"{why}, so the connection to {where} needs TLS; observed {got}: "
+                "set sslmode=verify-full (PostgreSQL) or an https endpoint (S3, HTTP) in the connection"
             )
         ]
     return []

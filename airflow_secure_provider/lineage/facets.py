@@ -69,14 +69,22 @@ def input_datasets(status: DatasetStatus, contract: ContractRef | None) -> list[
 
 
 def output_dataset(
-    status: DatasetStatus, contract: ContractRef | None, report: TransferReport | None
+    status: DatasetStatus,
+    contract: ContractRef | None,
+    report: TransferReport | None,
+    size: int | None = None,
 ) -> OutputDataset:
     """The target of a hop.
 
     :param report: of a committed transfer; ``None`` if it failed, and then there is no column lineage to tell.
+    :param size: in bytes, of an object whose rows nobody looked at.
     """
     facets = _facets(status, contract)
     statistics: dict[str, Any] = {}
+    if size is not None:
+        statistics["outputStatistics"] = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
+            size=size
+        )
     if report is not None:
         facets["columnLineage"] = _column_lineage(report.source, report.edges)
         statistics["outputStatistics"] = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(

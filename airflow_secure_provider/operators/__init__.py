@@ -8,20 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .encrypt_to_s3 import EncryptToS3Operator
     from .encrypted_s3_to_postgres import EncryptedS3ToPostgresOperator
+    from .http_to_encrypted_s3 import HttpToEncryptedS3Operator
     from .mask_columns import MaskColumnsOperator
     from .reprotect_columns import ReprotectColumnsOperator
     from .reveal_columns import RevealColumnsOperator
 
 __all__ = [
+    "EncryptToS3Operator",
     "EncryptedS3ToPostgresOperator",
+    "HttpToEncryptedS3Operator",
     "MaskColumnsOperator",
     "ReprotectColumnsOperator",
     "RevealColumnsOperator",
 ]
 
 _WHERE = {
+    "EncryptToS3Operator": "encrypt_to_s3",
     "EncryptedS3ToPostgresOperator": "encrypted_s3_to_postgres",
+    "HttpToEncryptedS3Operator": "http_to_encrypted_s3",
     "MaskColumnsOperator": "mask_columns",
     "ReprotectColumnsOperator": "reprotect_columns",
     "RevealColumnsOperator": "reveal_columns",

@@ -22,6 +22,7 @@ from ..stores.s3 import read_small
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from ..stores.http import HttpAccess
     from ._settings import Task
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,15 @@ class HookClients:
         if not all(keys):
             raise ConfigurationError(f"connection {conn_id!r} has no password, which would be the Fernet key")
         return keys
+
+    def http_access(self, conn_id: str) -> HttpAccess:
+        """:raises ConfigurationError: if the connection is none to an API."""
+        from airflow.sdk.bases.hook import BaseHook
+        from airflow.sdk.log import mask_secret
+
+        from ._http import http_access
+
+        return http_access(BaseHook.get_connection(conn_id), mask_secret)
 
     def remember(self, connection: Any) -> None:
         """The connection to be closed by :meth:`kill`."""

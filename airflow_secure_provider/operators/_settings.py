@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from ..contract.contract import Contract
     from ..contract.policy import Policy
     from ..objects.encryption_sdk_keys import RawAesKey
-    from ..transfer import Source, Target
+    from ..stores.http import HttpAccess
+    from ..transfer import BytesSource, Source, Target
 
 
 class Clients(Protocol):
@@ -37,6 +38,16 @@ class Clients(Protocol):
         """What the classes require."""
 
 
+class LandingClients(Clients, Protocol):
+    """And what operators need that encrypt something into S3."""
+
+    def http_access(self, conn_id: str) -> HttpAccess:
+        """Where an API is, and who asks."""
+
+    def remember(self, connection: Any) -> None:
+        """A connection that is to be closed when the task is killed."""
+
+
 class Task(Protocol):
     """What every task of ours says of itself."""
 
@@ -53,6 +64,20 @@ class ReprotectionTask(Task, Protocol):
     postgres_conn_id: str
     set_role: str | None
     allow_insecure_transport: bool
+
+
+class LandingTask(Task, Protocol):
+    """What an author sets of an operator that encrypts something into S3."""
+
+    outlets: list[Any]
+    target: str
+    kms_keys: str | Sequence[str] | None
+    raw_aes_key_conn_id: str | None
+    encryption_context: Mapping[str, str] | None
+    contract: str | None
+
+    def make_bytes(self, clients: LandingClients) -> BytesSource:
+        """Where the bytes come from."""
 
 
 class TransferTask(Task, Protocol):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._from_object import FromObjectOperator
 from ._from_table import FromTableOperator
+from ._keys import as_list
 
 if TYPE_CHECKING:
     from ..transfer import Source, Target
@@ -115,10 +116,6 @@ class MaskColumnsOperator(FromObjectOperator, FromTableOperator):
             mode=self.mode,
             allow_insecure_transport=self.allow_insecure_transport,
         )
-
-
-def as_list(keys: str | Sequence[str] | None) -> list[str]:
-    return [keys] if isinstance(keys, str) else list(keys or ())
 
 
 def _is_object(name: str | Sequence[str]) -> bool:

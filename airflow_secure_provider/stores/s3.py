@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, StoreError, StoreUnavailable
 from ..model import AtRest, DatasetRef, Evidence, InTransit
+from .tls import transport_of, weaker
 
 log = logging.getLogger(__name__)
 INSTRUCTION_SUFFIX = ".instruction"
@@ -264,15 +264,6 @@ def _transport(body: Any) -> InTransit:
     return transport_of(getattr(getattr(body, "_raw_stream", None), "connection", None))
 
 
-def weaker(one: InTransit, other: InTransit) -> InTransit:
-    """Of two connections the one that proves less; of equal ones the first."""
-    return other if _strength(other) < _strength(one) else one
-
-
-def _strength(transport: InTransit) -> int:
-    return 0 if transport.protocol == "none" else 1 + transport.encrypted + transport.verified
-
-
 def observed(head: Mapping[str, Any]) -> AtRest:
     """How an object is encrypted, by the store's answer to a request for it."""
     if head.get("SSECustomerAlgorithm"):
@@ -313,26 +304,6 @@ def _bucket_default(client: Any, location: S3Location) -> str:
         )
     except (BotoCoreError, KeyError, IndexError) as error:
         return f"not readable ({type(error).__name__})"
-
-
-def transport_of(connection: Any) -> InTransit:
-    """TLS version, cipher and peer verification of the very socket of a urllib3 connection."""
-    socket = getattr(connection, "sock", None)
-    if socket is None:
-        return InTransit()
-    if not isinstance(socket, ssl.SSLSocket):
-        return InTransit(protocol="none", evidence=Evidence.OBSERVED)
-    cipher = socket.cipher()
-    verified = socket.context.verify_mode is ssl.CERT_REQUIRED and bool(
-        socket.context.check_hostname or getattr(connection, "is_verified", False)
-    )
-    return InTransit(
-        protocol=socket.version(),
-        cipher=cipher[0] if cipher else None,
-        peer_verified=verified,
-        mutual=bool(getattr(connection, "cert_file", None)),
-        evidence=Evidence.OBSERVED,
-    )
 
 
 def call(call: Callable[[], Any], location: S3Location, action: str) -> Any:

@@ -12,6 +12,7 @@ from ..model import AtRest, Evidence, InTransit
 from . import s3
 from .formats import Readable
 from .s3 import S3Location
+from .tls import transport_of, weaker
 
 _PART_BYTES = 16 * 1024 * 1024  # 10,000 of them are 160 GB
 
@@ -45,9 +46,9 @@ class WatchedClient:
             events.unregister("after-call.s3", self._after_call, unique_id=name)
 
     def _after_call(self, http_response: Any, **_: Any) -> None:
-        seen = s3.transport_of(_connection(http_response))
+        seen = transport_of(_connection(http_response))
         unseen = self.in_transit.evidence is Evidence.UNKNOWN
-        self.in_transit = seen if unseen else s3.weaker(self.in_transit, seen)
+        self.in_transit = seen if unseen else weaker(self.in_transit, seen)
 
     def look(self, location: S3Location) -> None:
         """Make a connection and see how it is protected. Whatever the store answers."""

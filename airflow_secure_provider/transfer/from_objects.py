@@ -13,6 +13,7 @@ from ..model import AtRest, ColumnRule, ColumnStatus, DatasetRef, DatasetStatus,
 from ..stores import s3
 from ..stores.object_manifest import parse
 from ..stores.s3 import S3Object
+from ..stores.tls import weaker
 from .from_object import OpenObject, S3Source
 from .sources import OpenSource
 
@@ -142,7 +143,7 @@ class _OpenObjects:
                 f"{uri}: its columns are not protected as those of {self._first.body.where}; load them apart"
             )
         alike = (this.at_rest.scheme, this.at_rest.evidence) == (first.at_rest.scheme, first.at_rest.evidence)
-        if not alike or s3.weaker(first.in_transit, this.in_transit) != first.in_transit:
+        if not alike or weaker(first.in_transit, this.in_transit) != first.in_transit:
             raise ContractError(
                 f"{uri}: it is {this.at_rest.scheme} ({this.at_rest.evidence}), and {self._first.body.where} is "
                 f"{first.at_rest.scheme} ({first.at_rest.evidence}), or came over another kind of connection; load them apart"

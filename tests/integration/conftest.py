@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 from sandbox.airflow import Airflow
-from sandbox.environment import short_directory
+from sandbox.ca import Authority
+from sandbox.environment import REPOSITORY, short_directory
 from sandbox.world import DATABASE, LAKE, World, encrypt, running_world
+from tests.api_server import Api
 
 CANARY = "Kanarì/integration-7f3a91"
 ROWS = [("1", f"ana@{CANARY}", f"note {CANARY}"), ("2", "", "x"), ("3", f"eve@{CANARY}", f'say "{CANARY}"')]
@@ -32,6 +35,7 @@ class Stage:
 
     world: World
     airflow: Airflow
+    api: Api
 
     def run(self, dag_id: str, timeout_seconds: float = 90) -> str:
         """Run a DAG to its end. :return: its run id."""
@@ -122,5 +126,10 @@ def stage() -> Iterator[Stage]:
         objects["slow"] = encrypt(csv_of(many), world.kms_key, kms, {"dataset": "crm.people"})
         for name, body in objects.items():
             s3.put_object(Bucket=LAKE, Key=f"{name}.csv", Body=body)
-        with Airflow(directory, Path(__file__).parent / "dags", environment) as airflow:
-            yield Stage(world, airflow)
+        dags = shutil.copytree(Path(__file__).parent / "dags", directory / "test-dags")
+        shutil.copy(REPOSITORY / "dags" / "api_to_s3.py", dags)
+        with Api(Authority(directory / "api")) as api:
+            environment["AIRFLOW_VAR_LAKE_KEY"] = world.kms_key
+            environment["AIRFLOW_CONN_PEOPLE_API"] = api.airflow_connection()
+            with Airflow(directory, dags, environment) as airflow:
+                yield Stage(world, airflow, api)

@@ -17,10 +17,18 @@ from airflow_secure_provider.errors import ConfigurationError, ContractError, St
 from airflow_secure_provider.keyrings.local import create_key_file
 from airflow_secure_provider.keyrings.opening import local_key_path
 from airflow_secure_provider.model import Evidence
-from airflow_secure_provider.operators import EncryptedS3ToPostgresOperator, MaskColumnsOperator
+from airflow_secure_provider.operators import (
+    EncryptedS3ToPostgresOperator,
+    EncryptToS3Operator,
+    HttpToEncryptedS3Operator,
+    MaskColumnsOperator,
+)
 from airflow_secure_provider.operators._clients import declared_at_rest
 from airflow_secure_provider.operators._execution import Execution
 from airflow_secure_provider.operators._failures import as_airflow_failures
+from airflow_secure_provider.operators._landing import Landing
+from airflow_secure_provider.stores.http import HttpAccess
+from airflow_secure_provider.stores.http_authentication import ApiKey, Basic, ClientCredentials
 
 DECLARED = "AIRFLOW__SECURE_PROVIDER__DECLARED_AT_REST"
 
@@ -247,3 +255,97 @@ def test_a_raw_aes_key_out_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("AIRFLOW_CONN_LAKE_RAW", json.dumps(connection))
     key = clients.raw_aes_key("lake_raw")
     assert (str(key), key.key if key else None) == ("acme/k", bytes(range(32)))
+
+
+def api_connection(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> HttpAccess:
+    extra = settings.pop("extra", {})
+    connection = {"conn_type": "http", "host": "api.example.com", **settings, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_API", json.dumps(connection))
+    return Landing(EncryptToS3Operator(task_id="t", target="s3://b/k")).http_access("api")
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({}, "https://api.example.com"),
+        ({"port": 8443}, "https://api.example.com:8443"),
+        ({"schema": "http"}, "http://api.example.com"),
+        ({"host": "https://api.example.com/v2"}, "https://api.example.com/v2"),
+        ({"host": "https://api.example.com/v2", "port": 8443}, "https://api.example.com:8443/v2"),
+    ],
+)
+def test_the_address_of_an_api(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], url: str) -> None:
+    access = api_connection(monkeypatch, **settings)
+    assert (access.base_url, access.authentication, access.verify, access.timeout) == (url, None, True, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({"login": "u", "password": "p"}, Basic),
+        ({"password": "k", "extra": {"auth": "api_key", "header": "X-Key", "prefix": "Token"}}, ApiKey),
+        (
+            {
+                "login": "i",
+                "password": "s",
+                "extra": {"auth": "oauth2", "token_url": "https://x/t", "scope": "r"},
+            },
+            ClientCredentials,
+        ),
+    ],
+)
+def test_who_asks_an_api(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], kind: type) -> None:
+    assert isinstance(api_connection(monkeypatch, **settings).authentication, kind)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"host": ""}, "'api' has no host"),
+        ({"extra": {"auth": "ntlm"}}, "auth 'ntlm', expected one of none, basic, api_key, oauth2"),
+        ({"extra": {"token_url": "https://x"}}, "its extra has 'token_url', which auth 'none' does not take"),
+        ({"extra": {"auth": "api_key"}}, r"auth 'api_key' needs its password \(the key\)"),
+        ({"password": "s", "extra": {"auth": "oauth2"}}, "auth 'oauth2' needs its login and password"),
+        ({"login": "i", "password": "s-canary", "extra": {"auth": "oauth2"}}, "needs token_url"),
+        ({"extra": {"verify": 1}}, "verify is true, false or the path"),
+        ({"extra": {"timeout": "60"}}, "timeout a number of seconds"),
+    ],
+)
+def test_what_is_no_connection_to_an_api(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says) as raised:
+        api_connection(monkeypatch, **settings)
+    assert "s-canary" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"headers": {"authorization": "Bearer x-canary"}}, "the header 'authorization' is for credentials"),
+        ({"headers": {"X-Auth-Token": "x-canary"}}, "the header 'X-Auth-Token' is for credentials"),
+        ({"query_params": {"api_key": "x-canary"}}, "query_params has 'api_key', which is for a secret"),
+    ],
+)
+def test_secrets_do_not_stand_in_a_dag(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], says: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_API", json.dumps({"conn_type": "http", "host": "x"}))
+    task = HttpToEncryptedS3Operator(task_id="t", target="s3://b/k", http_conn_id="api", **given)
+    with pytest.raises(ConfigurationError, match=says) as raised:
+        task.make_bytes(Landing(task))
+    assert "x-canary" not in str(raised.value)
+
+
+@pytest.mark.parametrize("operator", [EncryptToS3Operator, HttpToEncryptedS3Operator])
+def test_every_template_field_of_what_encrypts_is_set(operator: Any) -> None:
+    task = operator(task_id="t", target="s3://b/k")
+    assert [name for name in operator.template_fields if not hasattr(task, name)] == []
+    assert "contract" not in operator.template_fields
+
+
+@pytest.mark.parametrize("given", [{}, {"source_file": "/x", "query": "SELECT 1"}])
+def test_a_file_or_a_query(given: dict[str, Any]) -> None:
+    task = EncryptToS3Operator(task_id="t", target="s3://b/k", **given)
+    with pytest.raises(ConfigurationError, match="task 't': give either source_file= or query="):
+        task.make_bytes(Landing(task))

@@ -1,0 +1,37 @@
+"""How a connection is protected, as its very socket tells."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from ..model import Evidence, InTransit
+
+
+def transport_of(connection: Any) -> InTransit:
+    """TLS version, cipher and peer verification of the very socket of a urllib3 connection."""
+    socket = getattr(connection, "sock", None)
+    if socket is None:
+        return InTransit()
+    if not isinstance(socket, ssl.SSLSocket):
+        return InTransit(protocol="none", evidence=Evidence.OBSERVED)
+    cipher = socket.cipher()
+    verified = socket.context.verify_mode is ssl.CERT_REQUIRED and bool(
+        socket.context.check_hostname or getattr(connection, "is_verified", False)
+    )
+    return InTransit(
+        protocol=socket.version(),
+        cipher=cipher[0] if cipher else None,
+        peer_verified=verified,
+        mutual=bool(getattr(connection, "cert_file", None)),
+        evidence=Evidence.OBSERVED,
+    )
+
+
+def weaker(one: InTransit, other: InTransit) -> InTransit:
+    """Of two connections the one that proves less; of equal ones the first."""
+    return other if _strength(other) < _strength(one) else one
+
+
+def _strength(transport: InTransit) -> int:
+    return 0 if transport.protocol == "none" else 1 + transport.encrypted + transport.verified
