@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _CUSTOMER_KEY_BYTES = 32
+_MOST_SESSION_NAME = 64
 
 
 class HookClients:
@@ -35,11 +38,24 @@ class HookClients:
     def __init__(self, operator: Task) -> None:
         self._task = operator
         self._connection: Any = None
+        self._session_name: str | None = None
+
+    def name_run(self, context: Context) -> str:
+        """Remember which task run this is, for the roles that it assumes. :return: its name."""
+        self._session_name = session_name(context)
+        return task_run(context)
+
+    def _client_of(self, hook: Any) -> Any:
+        """A role that the connection assumes is assumed under the task run's name, if the connection names no other."""
+        config = hook.conn_config
+        if self._session_name and config.role_arn and config.assume_role_method == "assume_role":
+            config.assume_role_kwargs.setdefault("RoleSessionName", self._session_name)
+        return hook.get_conn()
 
     def s3_client(self) -> Any:
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-        return S3Hook(aws_conn_id=self._task.aws_conn_id).get_conn()
+        return self._client_of(S3Hook(aws_conn_id=self._task.aws_conn_id))
 
     def kms_client(self, key_arn: str, conn_id: str | None = None) -> Any:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
@@ -49,7 +65,7 @@ class HookClients:
         hook = AwsBaseHook(
             aws_conn_id=conn_id or self._task.aws_conn_id, client_type="kms", region_name=region
         )
-        return hook.get_conn()
+        return self._client_of(hook)
 
     def connect(self, conn_id: str) -> Any:
         from airflow.providers.postgres.hooks.postgres import PostgresHook
@@ -182,6 +198,17 @@ def declared_at_rest() -> dict[str, AtRest]:
         name: AtRest(evidence=Evidence.DECLARED, note="declared in [secure_provider]", **entry)
         for name, entry in entries.items()
     }
+
+
+def session_name(context: Context) -> str:
+    """``dag.task.run`` as STS takes it: 2 to 64 letters, digits and ``_+=,.@-``."""
+    instance = context["ti"]
+    name = f"{instance.dag_id}.{instance.task_id}.{instance.run_id}"
+    plain = re.sub(r"[^A-Za-z0-9_+=,.@-]", "-", name)
+    if len(plain) <= _MOST_SESSION_NAME:
+        return plain
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{plain[: _MOST_SESSION_NAME - len(digest) - 1]}-{digest}"
 
 
 def task_run(context: Context) -> str:

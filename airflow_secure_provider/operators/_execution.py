@@ -11,7 +11,7 @@ from ..contract.odcs import from_odcs
 from ..errors import ConfigurationError
 from ..model import DatasetStatus, TransferReport
 from ..transfer import Options, transfer
-from ._clients import HookClients, declared_at_rest, task_run
+from ._clients import HookClients, declared_at_rest
 from ._failures import as_airflow_failures
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Execution(HookClients):
         self.report: TransferReport | None = None
 
     def run(self, context: Context) -> dict[str, Any]:
+        run = self.name_run(context)
         with as_airflow_failures():
             self.contract = self._read_contract()
             self.report = transfer(
@@ -42,7 +43,7 @@ class Execution(HookClients):
                 self.contract,
                 self._operator.make_target(self),
                 self._options(),
-                task=task_run(context),
+                task=run,
                 on_ends=self._remember_ends,
                 on_connection=self.remember,
             )

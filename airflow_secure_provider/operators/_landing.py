@@ -13,7 +13,7 @@ from ..lineage.credentials import credential_facets
 from ..lineage.facets import input_datasets, output_dataset
 from ..model import DatasetStatus, LandingReport
 from ..transfer import EncryptedObject, land
-from ._clients import HookClients, declared_at_rest, task_run
+from ._clients import HookClients, declared_at_rest
 from ._failures import as_airflow_failures
 from ._keys import as_list
 
@@ -38,6 +38,7 @@ class Landing(HookClients):
 
     def run(self, context: Context) -> dict[str, Any]:
         operator = self._operator
+        run = self.name_run(context)
         with as_airflow_failures():
             policy = self.policy()
             if operator.contract is not None:
@@ -57,7 +58,7 @@ class Landing(HookClients):
                 self.contract,
                 policy,
                 declared=declared_at_rest(),
-                task=task_run(context),
+                task=run,
                 on_ends=self._remember_ends,
             )
         self._set_asset_events(context, self.report)

@@ -12,7 +12,7 @@ from ..lineage.credentials import credential_facets
 from ..lineage.facets import output_dataset
 from ..model import DatasetStatus
 from ..transfer import Options, TableTarget, reprotect
-from ._clients import HookClients, declared_at_rest, task_run
+from ._clients import HookClients, declared_at_rest
 from ._failures import as_airflow_failures
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class ReprotectionRun(HookClients):
 
     def run(self, context: Context) -> dict[str, Any]:
         operator = self._operator
+        run = self.name_run(context)
         with as_airflow_failures():
             if isinstance(operator.domains, str):
                 raise ConfigurationError(f"task {operator.task_id!r}: domains= is a list of names")
@@ -46,7 +47,7 @@ class ReprotectionRun(HookClients):
                 Options(keyset=self.open_keyset_at(operator.keyset), declared_at_rest=declared_at_rest()),
                 operator.domains,
                 policy=self.policy(),
-                task=task_run(context),
+                task=run,
                 on_tables=self._remember_tables,
                 on_connection=self.remember,
             )

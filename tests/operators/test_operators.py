@@ -6,6 +6,7 @@ import base64
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,12 +24,13 @@ from airflow_secure_provider.operators import (
     HttpToEncryptedS3Operator,
     MaskColumnsOperator,
 )
-from airflow_secure_provider.operators._clients import declared_at_rest
+from airflow_secure_provider.operators._clients import declared_at_rest, session_name
 from airflow_secure_provider.operators._execution import Execution
 from airflow_secure_provider.operators._failures import as_airflow_failures
 from airflow_secure_provider.operators._landing import Landing
 from airflow_secure_provider.stores.http import HttpAccess
 from airflow_secure_provider.stores.http_authentication import ApiKey, Basic, ClientCredentials
+from sandbox.aws import Aws
 
 DECLARED = "AIRFLOW__SECURE_PROVIDER__DECLARED_AT_REST"
 
@@ -349,3 +351,41 @@ def test_a_file_or_a_query(given: dict[str, Any]) -> None:
     task = EncryptToS3Operator(task_id="t", target="s3://b/k", **given)
     with pytest.raises(ConfigurationError, match="task 't': give either source_file= or query="):
         task.make_bytes(Landing(task))
+
+
+def run_context(run_id: str = "manual__2026-11-21T00:00:00+00:00") -> Any:
+    instance = SimpleNamespace(dag_id="crm/load", task_id="people", run_id=run_id, map_index=-1)
+    return {"ti": instance}
+
+
+def test_session_names() -> None:
+    assert session_name(run_context("r1")) == "crm-load.people.r1"
+    long = [session_name(run_context("manual__" + "x" * 80 + end)) for end in "ab"]
+    assert [len(name) for name in long] == [64, 64]
+    assert long[0][:55] == long[1][:55]
+    assert long[0] != long[1]
+
+
+@pytest.mark.parametrize("own_name", [None, "mine"])
+def test_a_role_is_assumed_under_the_name_of_the_run(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, own_name: str | None
+) -> None:
+    connection = aws.airflow_connection()
+    connection["extra"]["role_arn"] = "arn:aws:iam::123456789012:role/reader"
+    connection["extra"]["service_config"] = {"sts": {"endpoint_url": aws.endpoint_url}}
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(aws.ca_pem))
+    if own_name:
+        connection["extra"]["assume_role_kwargs"] = {"RoleSessionName": own_name}
+    monkeypatch.setenv("AIRFLOW_CONN_ROLE", json.dumps(connection))
+    clients = Execution(load(columns={"a": "none"}, aws_conn_id="role"))
+    clients.name_run(run_context())
+    for client in (clients.s3_client(), clients.kms_client("arn:aws:kms:eu-central-1:1:key/1")):
+        found = client._request_signer._credentials.get_frozen_credentials()
+        sts = aws.client(
+            "sts",
+            aws_access_key_id=found.access_key,
+            aws_secret_access_key=found.secret_key,
+            aws_session_token=found.token,
+        )
+        expected = own_name or "crm-load.people.manual__2026-11-21T00-00-00+00-00"
+        assert sts.get_caller_identity()["Arn"].endswith(f":assumed-role/reader/{expected}")
