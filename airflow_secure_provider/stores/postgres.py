@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +52,9 @@ class TableColumn:
     """A column as the catalog has it.
 
     :param type: as PostgreSQL writes it: ``numeric(12,2)``.
-    :param base: the bare type's name: ``numeric``.
+    :param base: the bare type's name: ``numeric``; of a domain that of the type below it.
+    :param kind: ``e`` for an enum, ``b`` for most others, as in ``pg_type.typtype``; of a domain as *base*.
+    :param base_type: *type* of what is below a domain.
     """
 
     name: str
@@ -61,6 +63,8 @@ class TableColumn:
     required: bool
     has_default: bool
     generated: bool
+    kind: str = "b"
+    base_type: str = ""
 
 
 def prepare(connection: Any) -> Connection:
@@ -132,11 +136,21 @@ def describe(connection: Connection, table: TableName) -> list[TableColumn]:
         rows = connection.execute(
             """
             SELECT a.attname, format_type(a.atttypid, a.atttypmod), t.typname,
-                   a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a'
+                   a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a',
+                   t.typtype::text, format_type(below.oid, below.modifier)
             FROM pg_catalog.pg_attribute a
             JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-            JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+            CROSS JOIN LATERAL (
+                WITH RECURSIVE types (oid, modifier) AS (
+                    SELECT a.atttypid, a.atttypmod
+                    UNION ALL
+                    SELECT d.typbasetype, d.typtypmod FROM types
+                    JOIN pg_catalog.pg_type d ON d.oid = types.oid AND d.typtype = 'd')
+                SELECT oid, modifier FROM types ORDER BY oid IN (
+                    SELECT oid FROM pg_catalog.pg_type WHERE typtype = 'd') LIMIT 1
+            ) below
+            JOIN pg_catalog.pg_type t ON t.oid = below.oid
             WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped
               AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
             ORDER BY a.attnum
@@ -164,12 +178,16 @@ def delete_all(connection: Connection, table: TableName) -> None:
 
 
 class CopyWriter:
-    """Record batches into a table through binary COPY.
+    """Record batches into a table through COPY.
 
     :param schema: an Arrow schema whose types are exactly what the table's columns take.
+    :param as_text: in COPY's text format, which PostgreSQL parses; else in its binary one.
     """
 
-    def __init__(self, connection: Connection, table: TableName, schema: Any) -> None:
+    def __init__(
+        self, connection: Connection, table: TableName, schema: Any, *, as_text: bool = False
+    ) -> None:
+        self._as_text = as_text
         self._connection = connection
         self._table = table
         self._schema = schema
@@ -181,27 +199,55 @@ class CopyWriter:
 
         :raises LoadError: if the server refused a row or stored another number of rows.
         """
-        import pgpq
-
-        encoder = pgpq.ArrowToPostgresBinaryEncoder(self._schema)
+        encoder = _Text() if self._as_text else _Binary(self._schema)
         columns = sql.SQL(", ").join(map(sql.Identifier, self._schema.names))
-        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(self._table.identifier, columns)
+        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {}, ENCODING 'UTF8')").format(
+            self._table.identifier, columns, sql.SQL(encoder.format)
+        )
+        plain_forms(self._connection)
         with self._connection.cursor() as cursor:
             quiet = _QuietWriter(cursor)
             with postgres_failures(str(self._table)), cursor.copy(statement, writer=quiet) as copy:
-                copy.write(encoder.write_header())
+                copy.write(encoder.begin())
 
                 def write(batch: Any) -> None:
-                    copy.write(encoder.write_batch(batch))
+                    copy.write(encoder.rows(batch))
                     self.rows += batch.num_rows
 
                 yield write
-                copy.write(encoder.finish())
+                copy.write(encoder.end())
             stored = cursor.rowcount
         if stored != self.rows:
             raise LoadError(
                 f"{self._table}: sent {self.rows:,} rows and PostgreSQL stored {stored:,}; nothing was committed"
             )
+
+
+class _Binary:
+    format = "binary"
+
+    def __init__(self, schema: Any) -> None:
+        import pgpq
+
+        self._encoder = pgpq.ArrowToPostgresBinaryEncoder(schema)
+        self.begin: Callable[[], bytes] = self._encoder.write_header
+        self.rows: Callable[[Any], bytes] = self._encoder.write_batch
+        self.end: Callable[[], bytes] = self._encoder.finish
+
+
+class _Text:
+    format = "text"
+
+    def begin(self) -> bytes:
+        return b""
+
+    def rows(self, batch: Any) -> Any:
+        from .postgres_values import copy_text
+
+        return copy_text(batch)
+
+    def end(self) -> bytes:
+        return b""
 
 
 class _QuietWriter(LibpqWriter):

@@ -21,7 +21,8 @@ from ..stores import audit, manifest, postgres, states, upsert
 from ..stores.audit import Revealing
 from ..stores.postgres import Connection, CopyWriter, TableColumn, TableName
 from ..stores.postgres_errors import postgres_failures
-from ..stores.postgres_types import arrow_type, is_text
+from ..stores.postgres_types import arrow_type, is_text, needs_text
+from ..stores.postgres_values import prepared
 from ..stores.states import Domain, read_domain_versions
 from .pipeline import ahead
 from .targets import Load, OpenTarget, Stored
@@ -100,6 +101,7 @@ class _OpenTable:
         self._keys = list(key_columns)
         self._columns: Mapping[str, TableColumn] = {}
         self._schema: Any = None
+        self._as_text = False
 
     @property
     def _besides(self) -> TableName | None:
@@ -116,7 +118,9 @@ class _OpenTable:
             upsert.check_keys(self._connection, self._table, [step.rule for step in steps], self._keys)
         self._columns = columns
         names = [step.rule.name for step in steps]
-        self._schema = pa.schema([(name, arrow_type(columns[name], self.name)) for name in names])
+        self._as_text = any(needs_text(columns[name]) for name in names)
+        types = [(name, arrow_type(columns[name], as_text=self._as_text)) for name in names]
+        self._schema = pa.schema(types)
         return {name: columns[name].type for name in names}
 
     def fit(self, step: ColumnStep, column: Any, *, first_record: int, where: str) -> Any:
@@ -127,6 +131,7 @@ class _OpenTable:
         column = fit(column, text_target=is_text(there))
         what = f"a value of {there.type}"
         wanted = self._schema.field(name).type
+        column = prepared(column, there, wanted, first_record=first_record, where=where)
         return convert(column, wanted, name=name, what=what, first_record=first_record, where=where)
 
     def announce(self, revealing: Revealing) -> None:
@@ -134,7 +139,7 @@ class _OpenTable:
 
     def store(self, load: Load) -> Stored:
         into = upsert.STAGING if self._keys else self._table
-        writer = CopyWriter(self._connection, into, self._schema)
+        writer = CopyWriter(self._connection, into, self._schema, as_text=self._as_text)
         with postgres_failures(self.name), self._connection.transaction():
             states.hold_domains(self._connection, load.columns, besides=self._besides)
             claimed = manifest.claim(

@@ -217,6 +217,56 @@ def test_a_query_is_published_as_an_encrypted_object(stage: Stage) -> None:
     assert output["facets"]["storage"]["fileFormat"] == "parquet"
 
 
+def test_an_api_is_fetched_encrypted_and_loaded(stage: Stage) -> None:
+    """An expired token, 429, an error of the server and a cut connection on the way."""
+    api = stage.api
+    api.records = [{"id": n, "email": f"p{n}@{CANARY}", "notes": f"note {n}"} for n in range(1, 251)]
+    api.faults = [
+        api_server.nothing,  # the token
+        api_server.nothing,  # the first page
+        api_server.forget_tokens,
+        api_server.nothing,  # another token
+        api_server.status(429, Retry_After="1"),
+        api_server.cut,
+        api_server.status(503),
+    ]
+    run_id = stage.run("api_to_s3")
+    assert stage.airflow.task_states("api_to_s3", run_id) == {"fetch": "success", "load": "success"}
+    assert api.faults == []
+    assert stage.query("SELECT count(*), count(DISTINCT email), sum(id) FROM crm.people") == [
+        (250, 250, 31_375)
+    ]
+    report = stage.airflow.xcoms("api_to_s3", run_id, "fetch")["return_value"]
+    assert (report["counts"]["pages"], report["counts"]["records"]) == (3, 250)
+    assert report["source"]["in_transit"]["peer_verified"] is True
+    complete = [each for each in stage.events("api_to_s3") if each["eventType"] == "COMPLETE"]
+    by_job = {each["job"]["name"]: each for each in complete}
+    fetched, load = by_job["api_to_s3.fetch"], by_job["api_to_s3.load"]
+    assert [(each["namespace"], each["name"]) for each in fetched["inputs"]] == [(api.url, "/v1/people")]
+    (landed,) = fetched["outputs"]
+    assert (landed["namespace"], landed["name"]) == (
+        load["inputs"][0]["namespace"],
+        load["inputs"][0]["name"],
+    )
+    assert landed["facets"]["secureProvider_encryption"]["status"] == "protected"
+    assert landed["outputFacets"]["outputStatistics"]["size"] == report["bytes_written"]
+    secrets = [api_server.CLIENT_SECRET.encode(), *(token.encode() for token in api.tokens), CANARY.encode()]
+    for name, written in stage.everything_written():
+        assert not any(secret in written for secret in secrets), name
+
+
+def test_pages_that_lead_back_to_one_another_end_the_task(stage: Stage) -> None:
+    api = stage.api
+    api.records = [{"id": n, "email": "x", "notes": "y"} for n in range(250)]
+    loop = {"data": {"items": api.records[:2]}, "paging": {"next": "/v1/people?start=100"}}
+    api.faults = [api_server.nothing] * 3 + [api_server.body(json.dumps(loop).encode())] * 2
+    run_id = stage.run("api_to_s3")
+    assert stage.airflow.task_states("api_to_s3", run_id) == {"fetch": "failed", "load": "upstream_failed"}
+    log = stage.airflow.task_log("api_to_s3", run_id, "fetch")
+    assert "is one that was there before, so the pages would never end" in log
+    api.faults = []
+
+
 def test_a_stock_operator_leases_too_and_its_lineage_says_so(stage: Stage) -> None:
     before = len(stage.world.vault.leases("database/creds/crm-loader"))
     run_id = stage.run("case_stock")
@@ -327,53 +377,3 @@ def test_an_unreachable_vault_is_said_to_be_unreachable(stage: Stage) -> None:
     log = failed_log(stage, "case_unreachable")
     assert "could not reach Vault" in log
     assert "isn't defined" not in log
-
-
-def test_an_api_is_fetched_encrypted_and_loaded(stage: Stage) -> None:
-    """An expired token, 429, an error of the server and a cut connection on the way."""
-    api = stage.api
-    api.records = [{"id": n, "email": f"p{n}@{CANARY}", "notes": f"note {n}"} for n in range(1, 251)]
-    api.faults = [
-        api_server.nothing,  # the token
-        api_server.nothing,  # the first page
-        api_server.forget_tokens,
-        api_server.nothing,  # another token
-        api_server.status(429, Retry_After="1"),
-        api_server.cut,
-        api_server.status(503),
-    ]
-    run_id = stage.run("api_to_s3")
-    assert stage.airflow.task_states("api_to_s3", run_id) == {"fetch": "success", "load": "success"}
-    assert api.faults == []
-    assert stage.query("SELECT count(*), count(DISTINCT email), sum(id) FROM crm.people") == [
-        (250, 250, 31_375)
-    ]
-    report = stage.airflow.xcoms("api_to_s3", run_id, "fetch")["return_value"]
-    assert (report["counts"]["pages"], report["counts"]["records"]) == (3, 250)
-    assert report["source"]["in_transit"]["peer_verified"] is True
-    complete = [each for each in stage.events("api_to_s3") if each["eventType"] == "COMPLETE"]
-    by_job = {each["job"]["name"]: each for each in complete}
-    fetched, load = by_job["api_to_s3.fetch"], by_job["api_to_s3.load"]
-    assert [(each["namespace"], each["name"]) for each in fetched["inputs"]] == [(api.url, "/v1/people")]
-    (landed,) = fetched["outputs"]
-    assert (landed["namespace"], landed["name"]) == (
-        load["inputs"][0]["namespace"],
-        load["inputs"][0]["name"],
-    )
-    assert landed["facets"]["secureProvider_encryption"]["status"] == "protected"
-    assert landed["outputFacets"]["outputStatistics"]["size"] == report["bytes_written"]
-    secrets = [api_server.CLIENT_SECRET.encode(), *(token.encode() for token in api.tokens), CANARY.encode()]
-    for name, written in stage.everything_written():
-        assert not any(secret in written for secret in secrets), name
-
-
-def test_pages_that_lead_back_to_one_another_end_the_task(stage: Stage) -> None:
-    api = stage.api
-    api.records = [{"id": n, "email": "x", "notes": "y"} for n in range(250)]
-    loop = {"data": {"items": api.records[:2]}, "paging": {"next": "/v1/people?start=100"}}
-    api.faults = [api_server.nothing] * 3 + [api_server.body(json.dumps(loop).encode())] * 2
-    run_id = stage.run("api_to_s3")
-    assert stage.airflow.task_states("api_to_s3", run_id) == {"fetch": "failed", "load": "upstream_failed"}
-    log = stage.airflow.task_log("api_to_s3", run_id, "fetch")
-    assert "is one that was there before, so the pages would never end" in log
-    api.faults = []

@@ -660,6 +660,15 @@ def test_a_refused_replacement_leaves_the_old_rows(world: World, refuses: Refuse
 # --- the table -------------------------------------------------------------------------------------------
 
 
+def test_a_value_that_is_no_uuid(world: World, refuses: Refuses, messages: dict[str, Message]) -> None:
+    world.execute("ALTER TABLE crm.customers DROP amount, ADD amount uuid")
+    refuses(
+        FormatError,
+        ("column 'amount', record 1", "the value is not a value of uuid"),
+        lambda: world.load(messages["unsigned"].data),
+    )
+
+
 @pytest.mark.parametrize(
     ("statement", "kind", "says"),
     [
@@ -673,9 +682,10 @@ def test_a_refused_replacement_leaves_the_old_rows(world: World, refuses: Refuse
          ContractError, ("column 'added' needs a value and gets none", "give it a default")),
         ("ALTER TABLE crm.customers DROP ssn, ADD ssn integer",
          ContractError, ("column 'ssn' is to hold ciphertext", "make it bytea or text")),
-        ("ALTER TABLE crm.customers DROP amount, ADD amount uuid", ConfigurationError, ("column 'amount'", "uuid")),
+        ("ALTER TABLE crm.customers DROP amount, ADD amount inet", LoadError, ("record 1", "column 'amount'", "22P02")),
+        ("ALTER TABLE crm.customers DROP amount, ADD amount jsonb CHECK (amount <> '2.25')", LoadError, ("record 2", "23514")),
     ],
-    ids=["missing", "column missing", "generated", "identity", "column unfilled", "no room for cells", "type"],
+    ids=["missing", "column missing", "generated", "identity", "column unfilled", "no room for cells", "inet", "jsonb"],
 )  # fmt: skip
 def test_tables_that_do_not_fit(
     world: World,
