@@ -39,6 +39,9 @@ class SecureTransferOperator(BaseOperator):
         set_role: str | None = None,
         mode: str = "append",
         key_columns: Sequence[str] = (),
+        replace_with: str = "staging",
+        force: bool = False,
+        timeouts: Mapping[str, float] | None = None,
         extra_columns: str = "refuse",
         allow_insecure_transport: bool = False,
         **kwargs: Any,
@@ -53,6 +56,9 @@ class SecureTransferOperator(BaseOperator):
         self.set_role = set_role
         self.mode = mode
         self.key_columns = key_columns
+        self.replace_with = replace_with
+        self.force = force
+        self.timeouts = timeouts
         self.extra_columns = extra_columns
         self.allow_insecure_transport = allow_insecure_transport
 
@@ -102,4 +108,7 @@ class SecureTransferOperator(BaseOperator):
             set_role=self.set_role,
             allow_insecure_transport=self.allow_insecure_transport,
             key_columns=self.key_columns,
+            replace_with=self.replace_with,
+            force=self.force,
+            timeouts=self.timeouts or {},
         )

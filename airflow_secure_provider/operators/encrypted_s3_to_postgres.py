@@ -47,6 +47,11 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
     :param set_role: the role to act as, the owner of the table: a leased user owns nothing itself. (templated)
     :param mode: ``append``, ``replace`` what the table holds, or ``upsert``: a row whose key is there changes it.
     :param key_columns: for ``upsert``: by which a row is known. The table has a unique index on just these.
+    :param replace_with: for ``replace``: ``staging`` (the rows wait in a temporary table, and take the others' place in one
+        short transaction) or ``delete`` (one transaction from the first row to the last: faster).
+    :param force: load although the same object was loaded before: ``append`` then has its rows twice.
+    :param timeouts: of the session, in seconds: ``statement_timeout``, ``lock_timeout``,
+        ``idle_in_transaction_session_timeout``.
     :param extra_columns: columns outside the contract: ``refuse`` or ``drop``.
     :param allow_insecure_transport: load over a connection that is weaker than the columns' class demands; it shows in
         the log, in the report and as exposed or partial in lineage.

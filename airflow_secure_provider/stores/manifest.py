@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 
-from ..errors import ConfigurationError, raise_alone
+from ..errors import ConfigurationError, ContractError, raise_alone
 from .postgres import Connection
 from .postgres_errors import postgres_failures
 
@@ -33,8 +34,32 @@ class LoadKey:
     keysets: str
 
 
+def queue(connection: Connection, target: str) -> None:
+    """Wait for other replacements of the target, until this session ends or :func:`claim`'s transaction has."""
+    with manifest_failures():
+        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"secure_provider:{target}",))
+
+
+def is_current(connection: Connection, key: LoadKey) -> bool:
+    """Whether the target was replaced by this very load, and nothing was loaded after it."""
+    with manifest_failures():
+        current = connection.execute(
+            "SELECT mode, source, source_version, options, contract_digest, keysets FROM secure_provider.load_manifest "
+            "WHERE target = %s AND superseded_at IS NULL LIMIT 2",
+            (key.target,),
+        ).fetchall()
+    identity = (key.source, key.source_version, key.options, key.contract_digest, key.keysets)
+    return current == [("replace", *identity)]
+
+
 def claim(
-    connection: Connection, key: LoadKey, mode: str, task: str | None, *, versioned: bool = True
+    connection: Connection,
+    key: LoadKey,
+    mode: str,
+    task: str | None,
+    *,
+    versioned: bool = True,
+    force: bool = False,
 ) -> int | None:
     """Insert the manifest row, inside the load's transaction.
 
@@ -42,19 +67,14 @@ def claim(
 
     :param versioned: the source has a version of its own, so that the same one means the same rows. What has none is
         read again by every run that replaces, since it may have changed.
+    :param force: load although it has been loaded before.
     :return: the row's id; ``None`` if this very load has been committed before and nothing is to be done.
+    :raises ContractError: if it would append an object again under another contract.
     """
     with manifest_failures():
         if mode == "replace":
-            identity = (key.source_version, key.options, key.contract_digest, key.keysets)
-            name = f"secure_provider:{key.target}"
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
-            last = connection.execute(
-                "SELECT source, source_version, options, contract_digest, keysets FROM secure_provider.load_manifest "
-                "WHERE target = %s AND superseded_at IS NULL ORDER BY id DESC LIMIT 1",
-                (key.target,),
-            ).fetchone()
-            if versioned and last == (key.source, *identity):
+            _lock(connection, key.target)
+            if versioned and not force and is_current(connection, key):
                 return None
             # Whatever the table held goes away, so its loads may be repeated.
             connection.execute(
@@ -62,6 +82,12 @@ def claim(
                 "WHERE target = %s AND superseded_at IS NULL",
                 (key.target,),
             )
+        else:
+            _lock(connection, key.target, key.source, key.source_version)
+            if force:
+                _supersede(connection, key)
+            elif mode == "append" and versioned:
+                _refuse_other_contract(connection, key)
         row = connection.execute(
             "INSERT INTO secure_provider.load_manifest "
             "(target, source, source_version, options, contract_digest, keysets, mode, task) "
@@ -69,6 +95,36 @@ def claim(
             (*astuple(key), mode, task),
         ).fetchone()
     return int(row[0]) if row else None
+
+
+def _lock(connection: Connection, *names: str) -> None:
+    """Others of the same names wait until this transaction ends."""
+    name = "secure_provider:" + json.dumps(names) if len(names) > 1 else f"secure_provider:{names[0]}"
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
+
+
+def _supersede(connection: Connection, key: LoadKey) -> None:
+    connection.execute(
+        "UPDATE secure_provider.load_manifest SET superseded_at = now() "
+        "WHERE target = %s AND source = %s AND source_version = %s AND superseded_at IS NULL",
+        (key.target, key.source, key.source_version),
+    )
+
+
+def _refuse_other_contract(connection: Connection, key: LoadKey) -> None:
+    row = connection.execute(
+        "SELECT contract_digest, loaded_at::text FROM secure_provider.load_manifest "
+        "WHERE target = %s AND source = %s AND source_version = %s AND superseded_at IS NULL "
+        "AND contract_digest <> %s LIMIT 1",
+        (key.target, key.source, key.source_version, key.contract_digest),
+    ).fetchone()
+    if row is not None:
+        digest, at = row
+        raise ContractError(
+            f"{key.source}: this version of it is in {key.target} already, under another contract (digest {digest[:12]}…, loaded "
+            f"{at}), and would be appended again under the digest {key.contract_digest[:12]}…: mode='replace' makes the table "
+            "anew; force=True appends it twice"
+        )
 
 
 def complete(connection: Connection, manifest_id: int, rows: int) -> None:

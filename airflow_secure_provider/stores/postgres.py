@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +90,18 @@ def act_as(connection: Connection, role: str | None) -> None:
     if role:
         with postgres_failures(f"SET ROLE {role}"):
             connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+
+
+TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
+
+def limit(connection: Connection, timeouts: Mapping[str, float]) -> None:
+    """Set the session's own timeouts, in seconds."""
+    for name, seconds in timeouts.items():
+        with postgres_failures(f"SET {name}"):
+            connection.execute(
+                sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(f"{round(seconds * 1000)}ms"))
+            )
 
 
 def plain_forms(connection: Connection) -> None:
@@ -182,11 +194,19 @@ class CopyWriter:
 
     :param schema: an Arrow schema whose types are exactly what the table's columns take.
     :param as_text: in COPY's text format, which PostgreSQL parses; else in its binary one.
+    :param where: in messages, instead of the table.
     """
 
     def __init__(
-        self, connection: Connection, table: TableName, schema: Any, *, as_text: bool = False
+        self,
+        connection: Connection,
+        table: TableName,
+        schema: Any,
+        *,
+        as_text: bool = False,
+        where: str | None = None,
     ) -> None:
+        self._where = where or str(table)
         self._as_text = as_text
         self._connection = connection
         self._table = table
@@ -207,7 +227,7 @@ class CopyWriter:
         plain_forms(self._connection)
         with self._connection.cursor() as cursor:
             quiet = _QuietWriter(cursor)
-            with postgres_failures(str(self._table)), cursor.copy(statement, writer=quiet) as copy:
+            with postgres_failures(self._where), cursor.copy(statement, writer=quiet) as copy:
                 copy.write(encoder.begin())
 
                 def write(batch: Any) -> None:
@@ -219,7 +239,7 @@ class CopyWriter:
             stored = cursor.rowcount
         if stored != self.rows:
             raise LoadError(
-                f"{self._table}: sent {self.rows:,} rows and PostgreSQL stored {stored:,}; nothing was committed"
+                f"{self._where}: sent {self.rows:,} rows and PostgreSQL stored {stored:,}; nothing was committed"
             )
 
 

@@ -27,6 +27,8 @@ _IN_WORDS = {
     "3F000": "a schema is missing",
     "53100": "the database's disk is full",
     "57014": "the statement was cancelled or ran into statement_timeout",
+    "55P03": "another session holds a lock for longer than lock_timeout; it may work later",
+    "25P03": "the transaction was idle for longer than idle_in_transaction_session_timeout; it may work later",
     "28P01": "user name or password are not accepted; a leased credential may have expired",
     "28000": "the server does not accept this user over this connection; it may require TLS",
 }
@@ -37,7 +39,7 @@ _CAUSES = {
     "timeout expired": "the server did not answer in time",
     "No route to host": "there is no way to that host",
 }
-_TRANSIENT = ("08", "40", "53", "57P", "55P03")
+_TRANSIENT = ("08", "40", "53", "57P", "55P03", "25P03")
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from psycopg import sql
 
 from ..errors import ContractError, LoadError
 from ..model import ColumnRule, Protection
+from . import staging
 from .postgres import Connection, TableName
 from .postgres_errors import postgres_failures
 
-STAGING = TableName("pg_temp", "secure_provider_staging")
 _KNOWN_AGAIN = (Protection.NONE, Protection.TOKENIZE, Protection.FPE, Protection.PSEUDONYMIZE)
 
 
@@ -61,26 +61,6 @@ def _has_index(connection: Connection, table: TableName, keys: Sequence[str]) ->
     return bool(row and row[0])
 
 
-def make_staging(connection: Connection, table: TableName) -> None:
-    """A temporary table with the target's columns, until the transaction ends."""
-    with postgres_failures("a temporary table (GRANT TEMPORARY ON DATABASE …)"):
-        connection.execute(
-            sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DROP").format(
-                sql.Identifier(STAGING.table), table.identifier
-            )
-        )
-        # What the table itself fills in is not there yet.
-        for (name,) in connection.execute(
-            "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attnotnull",
-            (STAGING.identifier.as_string(connection),),
-        ).fetchall():
-            connection.execute(
-                sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(
-                    STAGING.identifier, sql.Identifier(name)
-                )
-            )
-
-
 def merge(
     connection: Connection, table: TableName, columns: Sequence[str], keys: Sequence[str]
 ) -> tuple[int, int]:
@@ -103,7 +83,7 @@ def merge(
     ).format(
         table=table.identifier,
         names=names,
-        staging=STAGING.identifier,
+        staging=staging.TABLE.identifier,
         keys=sql.SQL(", ").join(map(sql.Identifier, keys)),
         action=action,
     )
@@ -120,7 +100,7 @@ def _check_rows(connection: Connection, table: TableName, keys: Sequence[str]) -
             sql.SQL(
                 "SELECT (SELECT count(*) FROM {staging} WHERE {missing}), "
                 "(SELECT count(*) FROM (SELECT FROM {staging} GROUP BY {names} HAVING count(*) > 1) AS twice)"
-            ).format(staging=STAGING.identifier, missing=missing, names=names)
+            ).format(staging=staging.TABLE.identifier, missing=missing, names=names)
         ).fetchone()
     without, twice = row or (0, 0)
     if without:

@@ -17,7 +17,7 @@ from ..model import AtRest, ColumnRule, DatasetStatus, Protection
 from ..protection.conversion import convert
 from ..protection.plan import ColumnStep, fit
 from ..protection.reversible import as_bytes
-from ..stores import audit, manifest, postgres, states, upsert
+from ..stores import audit, manifest, postgres, staging, states, upsert
 from ..stores.audit import Revealing
 from ..stores.postgres import Connection, CopyWriter, TableColumn, TableName
 from ..stores.postgres_errors import postgres_failures
@@ -29,6 +29,7 @@ from .targets import Load, OpenTarget, Stored
 
 log = logging.getLogger(__name__)
 MODES = ("append", "replace", "upsert")
+REPLACE_WITH = ("staging", "delete")
 _PROGRESS_SECONDS = 5.0
 
 
@@ -40,6 +41,10 @@ class TableTarget:
     :param mode: ``append``, ``replace`` what the table holds, or ``upsert``: a row whose key is there changes it.
     :param key_columns: for ``upsert``: by which a row is known; the table has a unique index on just these.
     :param set_role: the stable owner's role to act as; a leased user owns nothing itself.
+    :param replace_with: ``staging``: the rows wait in a temporary table until all are there, and then take the place of the
+        others in one short transaction; or ``delete``: in one transaction from the first row to the last, which is faster.
+    :param force: load although the same object has been loaded before.
+    :param timeouts: of the session, in seconds, by PostgreSQL's names: :data:`.postgres.TIMEOUTS`.
     :param allow_insecure_transport: load although the connection is weaker than the class demands; the report shows it.
     """
 
@@ -49,6 +54,9 @@ class TableTarget:
     set_role: str | None = None
     allow_insecure_transport: bool = False
     key_columns: Sequence[str] = ()
+    replace_with: str = "staging"
+    force: bool = False
+    timeouts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -61,6 +69,16 @@ class TableTarget:
             raise ConfigurationError(
                 "mode='upsert' takes key_columns=, a list of the columns by which a row is known, and no other mode does"
             )
+        if self.replace_with not in REPLACE_WITH:
+            raise ConfigurationError(
+                f"replace_with {self.replace_with!r}, expected one of {', '.join(REPLACE_WITH)}"
+            )
+        for name, seconds in self.timeouts.items():
+            number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0
+            if name not in postgres.TIMEOUTS or not number:
+                raise ConfigurationError(
+                    f"timeouts: {name!r} is {seconds!r}; it takes {', '.join(postgres.TIMEOUTS)}, in seconds"
+                )
         TableName.parse(self.table)
 
     @contextmanager
@@ -75,7 +93,8 @@ class TableTarget:
             on_connection(connection)
             status = look_at(connection, table, declared)
             postgres.act_as(connection, self.set_role)
-            yield _OpenTable(connection, table, self.mode, status, self.key_columns)
+            postgres.limit(connection, self.timeouts)
+            yield _OpenTable(connection, table, self, status)
 
 
 def look_at(connection: Connection, table: TableName, declared: Mapping[str, AtRest]) -> DatasetStatus:
@@ -89,16 +108,16 @@ class _OpenTable:
         self,
         connection: Connection,
         table: TableName,
-        mode: str,
+        target: TableTarget,
         status: DatasetStatus,
-        key_columns: Sequence[str],
     ) -> None:
         self.status = status
         self.name = str(table)
         self._connection = connection
         self._table = table
-        self._mode = mode
-        self._keys = list(key_columns)
+        self._target = target
+        self._mode = target.mode
+        self._keys = list(target.key_columns)
         self._columns: Mapping[str, TableColumn] = {}
         self._schema: Any = None
         self._as_text = False
@@ -138,18 +157,23 @@ class _OpenTable:
         audit.append(self._connection, "begun", revealing)
 
     def store(self, load: Load) -> Stored:
-        into = upsert.STAGING if self._keys else self._table
-        writer = CopyWriter(self._connection, into, self._schema, as_text=self._as_text)
+        staged = self._stage(load)
+        rows = 0
         with postgres_failures(self.name), self._connection.transaction():
             states.hold_domains(self._connection, load.columns, besides=self._besides)
             claimed = manifest.claim(
-                self._connection, load.key, self._mode, load.task, versioned=load.versioned
+                self._connection,
+                load.key,
+                self._mode,
+                load.task,
+                versioned=load.versioned,
+                force=self._target.force,
             )
             if claimed is not None:
-                self._copy(writer, load)
-                manifest.complete(self._connection, claimed, writer.rows)
+                rows = self._put(load, staged)
+                manifest.complete(self._connection, claimed, rows)
             if load.revealing is not None:
-                audit.append(self._connection, "done", load.revealing, writer.rows)
+                audit.append(self._connection, "done", load.revealing, rows)
         if claimed is None and not load.versioned:
             log.warning(
                 "this task run has appended %s to %s before, and the source has no version to tell whether it has "
@@ -157,17 +181,47 @@ class _OpenTable:
                 load.key.source,
                 self.name,
             )
-        return Stored(writer.rows, claimed is None)
+        return Stored(rows, claimed is None)
 
-    def _copy(self, writer: CopyWriter, load: Load) -> None:
+    def _stage(self, load: Load) -> int | None:
+        """The rows of a replacement into a table of their own, before anything of the target is touched.
+
+        :return: their number; ``None`` if the rows are to go into the target directly.
+        """
+        if self._mode != "replace" or self._target.replace_with != "staging":
+            return None
+        manifest.queue(self._connection, load.key.target)
+        if load.versioned and not self._target.force and manifest.is_current(self._connection, load.key):
+            return None
+        names = self._schema.names
+        required = [name for name in names if self._columns[name].required]
+        with postgres_failures(self.name), self._connection.transaction():
+            staging.make(self._connection, self._table, names, required=required, beyond_commit=True)
+            return self._copy(load, staging.TABLE)
+
+    def _put(self, load: Load, staged: int | None) -> int:
+        """The rows and the state of their columns into the target. :return: their number."""
         replaced = self._mode == "replace"
         if replaced:
             postgres.delete_all(self._connection, self._table)
         states.record_states(
             self._connection, self._table, load.columns, load.contract.ref, replaced=replaced
         )
-        if self._keys:
-            upsert.make_staging(self._connection, self._table)
+        if staged is not None:
+            with load.timings.measure("move"):
+                staging.move(self._connection, self._table, self._schema.names, staged)
+            return staged
+        if not self._keys:
+            return self._copy(load, self._table)
+        staging.make(self._connection, self._table, self._schema.names)
+        rows = self._copy(load, staging.TABLE)
+        with load.timings.measure("merge"):
+            made, changed = upsert.merge(self._connection, self._table, self._schema.names, self._keys)
+        log.info("%s rows are new, and %s have changed others", f"{made:,}", f"{changed:,}")
+        return rows
+
+    def _copy(self, load: Load, into: TableName) -> int:
+        writer = CopyWriter(self._connection, into, self._schema, as_text=self._as_text, where=self.name)
         with ahead(load.produce) as batches, writer.open() as write:
             logged = time.perf_counter()
             for columns in batches:
@@ -176,10 +230,7 @@ class _OpenTable:
                 if time.perf_counter() - logged >= _PROGRESS_SECONDS:
                     logged = time.perf_counter()
                     log.info("%s", load.progress(writer.rows))
-        if self._keys:
-            with load.timings.measure("merge"):
-                made, changed = upsert.merge(self._connection, self._table, self._schema.names, self._keys)
-            log.info("%s rows are new, and %s have changed others", f"{made:,}", f"{changed:,}")
+        return writer.rows
 
 
 def _check_table(rules: Sequence[ColumnRule], columns: Mapping[str, TableColumn], table: TableName) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import secrets
 import threading
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,7 +23,13 @@ from pyarrow import parquet
 
 from airflow_secure_provider.contract.contract import from_columns
 from airflow_secure_provider.crypto.keyset import Keyset
-from airflow_secure_provider.errors import ContractError, LoadError
+from airflow_secure_provider.errors import (
+    ConfigurationError,
+    ContractError,
+    LoadError,
+    StoreError,
+    StoreUnavailable,
+)
 from airflow_secure_provider.model import AtRest, Evidence, Status
 from airflow_secure_provider.stores.formats import FileFormat
 from sandbox.ca import Authority
@@ -330,22 +337,138 @@ def test_another_contract_is_another_load(world: World) -> None:
     assert count(world) == 20
 
 
-@pytest.mark.parametrize("change", ["a class", "a key version"])
-def test_append_takes_an_object_once_whatever_else_changes(world: World, change: str) -> None:
-    """Neither makes other rows of the same object."""
+def test_append_takes_an_object_once_under_a_later_key_version_too(world: World) -> None:
     uri = world.lake.put(world.lake.encrypt(as_csv(customers(20))).data)
     world.load(uri)
-    columns, options = dict(COLUMNS), world.options()
-    if change == "a class":
-        columns["amount"] = {"method": "none", "classification": "confidential"}
-    else:
-        options = world.options(keyset=rotated(world.lake.keyset))
-    again = world.load(uri, columns, options=options)
+    options = world.options(keyset=rotated(world.lake.keyset))
+    again = world.load(uri, options=options)
     assert (again.rows, again.already_loaded) == (0, True)
     assert count(world) == 20
-    replaced = world.load(uri, columns, options=options, mode="replace")
+    replaced = world.load(uri, options=options, mode="replace")
     assert (replaced.rows, replaced.already_loaded) == (20, False)
     assert count(world) == 20
+
+
+def test_append_of_an_object_under_another_contract_is_refused(world: World) -> None:
+    """Nobody knows whether its rows are meant to be there twice."""
+    world.execute("ALTER TABLE crm.customers DROP CONSTRAINT customers_pkey")
+    uri = world.lake.put(world.lake.encrypt(as_csv(customers(20))).data)
+    world.load(uri)
+    columns = {**COLUMNS, "amount": {"method": "none", "classification": "confidential"}}
+    before = world.state()
+    with pytest.raises(
+        ContractError, match=r"is in crm\.customers already, under another contract \(digest .* force=True"
+    ):
+        world.load(uri, columns)
+    assert world.state() == before
+    assert world.load(uri, columns, target={"force": True}).rows == 20
+    assert count(world) == 40
+    assert world.load(uri, columns).already_loaded
+    assert world.load(uri, columns, mode="replace").rows == 20
+    assert count(world) == 20
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_what_was_loaded_is_loaded_again_on_purpose(world: World, mode: str) -> None:
+    world.execute("ALTER TABLE crm.customers DROP CONSTRAINT customers_pkey")
+    uri = world.lake.put(world.lake.encrypt(as_csv(customers(20))).data)
+    world.load(uri, mode=mode)
+    assert world.load(uri, mode=mode).already_loaded
+    assert world.load(uri, mode=mode, target={"force": True}).rows == 20
+    assert count(world) == (40 if mode == "append" else 20)
+    assert world.load(uri, mode=mode).already_loaded
+    current = world.query("SELECT count(*) FROM secure_provider.load_manifest WHERE superseded_at IS NULL")
+    assert current == [(1,)]
+
+
+@pytest.mark.parametrize("replace_with", ["staging", "delete"])
+def test_readers_of_what_is_replaced(world: World, replace_with: str) -> None:
+    """One in REPEATABLE READ sees the old rows to its end, and nobody ever sees none, or a mixture."""
+    world.load_rows(customers(3_000))
+    body = world.lake.put(world.lake.encrypt(as_csv(customers(5_000, first=10_001))).data)
+    seen: set[tuple[int, int]] = set()
+    held: list[str] = []
+    look = "SELECT count(*), min(id) FROM crm.customers"
+
+    def watch(number: int) -> None:
+        with world.database.connect() as other:
+            seen.add(other.execute(look).fetchone())
+            held.extend(
+                mode
+                for (mode,) in other.execute(
+                    "SELECT mode FROM pg_locks WHERE relation = 'crm.customers'::regclass AND pid <> pg_backend_pid() "
+                    "AND pid IN (SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY%')"
+                )
+            )
+
+    with world.database.connect() as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        before = reader.execute(look).fetchone()
+        source = Watched(world.source(body), on_batch=watch)
+        report = world.load(source, mode="replace", target={"replace_with": replace_with})
+        assert report.rows == 5_000
+        assert reader.execute(look).fetchone() == before == (3_000, 1)
+        reader.rollback()
+        assert reader.execute(look).fetchone() == (5_000, 10_001)
+    assert seen == {(3_000, 1)}
+    assert ("RowExclusiveLock" in held) == (replace_with == "delete")
+    assert "AccessExclusiveLock" not in held
+
+
+def test_a_role_without_temporary_tables(world: World) -> None:
+    world.load_rows(customers(3))
+    world.execute(
+        "DROP ROLE IF EXISTS narrow; CREATE ROLE narrow; GRANT USAGE ON SCHEMA crm, secure_provider TO narrow; "
+        "GRANT ALL ON ALL TABLES IN SCHEMA crm, secure_provider TO narrow; "
+        f'REVOKE TEMPORARY ON DATABASE "{world.database.name}" FROM PUBLIC'
+    )
+    try:
+        body = world.lake.put(world.lake.encrypt(as_csv(customers(5))).data)
+        target = {"set_role": "narrow"}
+        with pytest.raises(StoreError, match=r"a temporary table \(GRANT TEMPORARY ON DATABASE …\)"):
+            world.load(body, mode="replace", target=target)
+        assert world.load(body, mode="replace", target={**target, "replace_with": "delete"}).rows == 5
+    finally:
+        world.execute(
+            f'GRANT TEMPORARY ON DATABASE "{world.database.name}" TO PUBLIC; DROP OWNED BY narrow; DROP ROLE narrow'
+        )
+
+
+def test_a_lock_that_somebody_else_holds(world: World) -> None:
+    body = world.lake.put(world.lake.encrypt(as_csv(customers(5))).data)
+    with world.database.connect() as other:
+        other.execute("LOCK TABLE crm.customers")
+        with pytest.raises(StoreUnavailable, match=r"SQLSTATE 55P03.*another session holds a lock"):
+            world.load(body, target={"timeouts": {"lock_timeout": 0.2}})
+    assert world.load(body, target={"timeouts": {"lock_timeout": 0.2}}).rows == 5
+
+
+def test_a_statement_that_takes_too_long(world: World) -> None:
+    body = world.lake.put(world.lake.encrypt(as_csv(customers(50))).data)
+
+    def wait(number: int) -> None:
+        time.sleep(0.6)
+
+    before = world.state()
+    with pytest.raises(StoreError, match=r"ran into statement_timeout"):
+        world.load(
+            Watched(world.source(body), on_batch=wait), target={"timeouts": {"statement_timeout": 0.2}}
+        )
+    assert world.state() == before
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ({"replace_with": "swap"}, "replace_with 'swap', expected one of staging, delete"),
+        ({"timeouts": {"lock": 5}}, "'lock' is 5; it takes statement_timeout"),
+        ({"timeouts": {"lock_timeout": "5s"}}, "'lock_timeout' is '5s'"),
+        ({"timeouts": {"lock_timeout": 0}}, "'lock_timeout' is 0"),
+    ],
+)
+def test_words_of_the_target(world: World, target: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        world.load_rows(customers(1), target=target)
 
 
 def rotated(keys: Keyset) -> Keyset:
@@ -371,6 +494,18 @@ def test_replace_leaves_only_the_new_rows(world: World) -> None:
     assert world.load(replacing, mode="replace").rows == 5
     assert [row[0] for row in revealed(world)] == ["100", "101", "102", "103", "104"]
     assert world.load(replacing, mode="replace").already_loaded
+    assert count(world) == 5
+
+
+def test_replace_with_what_was_appended_last_takes_the_others_away(world: World) -> None:
+    world.load_rows(customers(20))
+    last = world.lake.put(world.lake.encrypt(as_csv(customers(5, first=100))).data)
+    world.load(last)
+    assert world.load(last, mode="replace").rows == 5
+    assert count(world) == 5
+    world.load_rows(customers(3, first=200))
+    assert world.load(last, mode="replace").rows == 5
+    assert world.load(last, mode="replace").already_loaded
     assert count(world) == 5
 
 
