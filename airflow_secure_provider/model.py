@@ -283,6 +283,7 @@ class TransferReport:
     :param seconds: wall-clock time from opening the source to the commit.
     :param timings: seconds spent in each step; steps run in threads of their own, so they add up to more.
     :param policy: what the classes required: ``built-in``, or the class policy's id, version and digest.
+    :param rejected: rows that did not fit and went into quarantine.
     """
 
     source: DatasetStatus
@@ -297,6 +298,7 @@ class TransferReport:
     timings: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     policy: str = "built-in"
+    rejected: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types, for XCom."""

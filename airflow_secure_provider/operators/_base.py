@@ -43,6 +43,9 @@ class SecureTransferOperator(BaseOperator):
         force: bool = False,
         timeouts: Mapping[str, float] | None = None,
         extra_columns: str = "refuse",
+        reject_to: str | None = None,
+        max_rejected_rows: int = 0,
+        reject_kms_keys: str | Sequence[str] | None = None,
         allow_insecure_transport: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -60,6 +63,9 @@ class SecureTransferOperator(BaseOperator):
         self.force = force
         self.timeouts = timeouts
         self.extra_columns = extra_columns
+        self.reject_to = reject_to
+        self.max_rejected_rows = max_rejected_rows
+        self.reject_kms_keys = reject_kms_keys
         self.allow_insecure_transport = allow_insecure_transport
 
     def execute(self, context: Context) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from ..contract.contract import Contract, from_columns
 from ..contract.odcs import from_odcs
 from ..errors import ConfigurationError
 from ..model import DatasetStatus, TransferReport
-from ..transfer import Options, transfer
+from ..transfer import Options, RejectTo, transfer
 from ._clients import HookClients, declared_at_rest
 from ._failures import as_airflow_failures
+from ._keys import as_list
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,6 +61,23 @@ class Execution(HookClients):
             purpose=operator.purpose,
             extra_columns=operator.extra_columns,
             declared_at_rest=declared_at_rest(),
+            reject=self._reject(),
+        )
+
+    def _reject(self) -> RejectTo | None:
+        operator = self._operator
+        if operator.reject_to is None:
+            if operator.max_rejected_rows:
+                raise ConfigurationError(
+                    f"task {operator.task_id!r}: max_rejected_rows= takes reject_to=, where the rows go"
+                )
+            return None
+        return RejectTo(
+            self.s3_client(),
+            self.kms_client,
+            operator.reject_to,
+            kms_keys=as_list(operator.reject_kms_keys),
+            most=operator.max_rejected_rows,
         )
 
     def _read_contract(self) -> Contract:

@@ -95,6 +95,9 @@ class TransferTask(Task, Protocol):
     set_role: str | None
     mode: str
     extra_columns: str
+    reject_to: str | None
+    max_rejected_rows: int
+    reject_kms_keys: str | Sequence[str] | None
     allow_insecure_transport: bool
 
     def make_contract(self, clients: Clients) -> Contract | None:

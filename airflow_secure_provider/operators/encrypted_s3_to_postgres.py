@@ -53,6 +53,10 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
     :param timeouts: of the session, in seconds: ``statement_timeout``, ``lock_timeout``,
         ``idle_in_transaction_session_timeout``.
     :param extra_columns: columns outside the contract: ``refuse`` or ``drop``.
+    :param reject_to: ``s3://bucket/key.csv``: rows that do not fit go there after the commit, encrypted, with reason and record,
+        instead of stopping the load. (templated)
+    :param max_rejected_rows: with more, the load is refused.
+    :param reject_kms_keys: ARN of the KMS key that they are encrypted under, or a list of several. (templated)
     :param allow_insecure_transport: load over a connection that is weaker than the columns' class demands; it shows in
         the log, in the report and as exposed or partial in lineage.
     """
@@ -65,6 +69,8 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
         "aws_conn_id",
         "postgres_conn_id",
         "set_role",
+        "reject_to",
+        "reject_kms_keys",
     )
 
     def __init__(self, *, table: str, **kwargs: Any) -> None:

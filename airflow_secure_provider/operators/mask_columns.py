@@ -53,6 +53,8 @@ class MaskColumnsOperator(FromObjectOperator, FromTableOperator):
         "postgres_conn_id",
         "source_conn_id",
         "set_role",
+        "reject_to",
+        "reject_kms_keys",
         "where",
         *FromObjectOperator.object_fields,
         "target_kms_key",

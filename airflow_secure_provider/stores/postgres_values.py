@@ -47,6 +47,14 @@ def prepared(column: Any, there: TableColumn, wanted: Any, *, first_record: int,
     return column
 
 
+def as_text(column: Any) -> Any:
+    """Any column as text: lists, structs and maps as JSON."""
+    if pa.types.is_nested(column.type):
+        values = [None if value is None else _json_text(value) for value in column.to_pylist()]
+        return pa.array(values, pa.string())
+    return column.cast(pa.string())
+
+
 def _uuid_bytes(column: Any, name: str, first_record: int, where: str) -> Any:
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):

@@ -11,6 +11,7 @@ from .from_objects import S3Objects
 from .from_query import QuerySource
 from .from_table import PostgresSource
 from .landing import EncryptedObject, land
+from .quarantine import RejectTo
 from .reprotection import reprotect
 from .run import transfer
 from .sources import Source
@@ -29,6 +30,7 @@ __all__ = [
     "PostgresSource",
     "QueryAsCsv",
     "QuerySource",
+    "RejectTo",
     "S3Objects",
     "S3Source",
     "Source",

@@ -11,6 +11,7 @@ from ..errors import ConfigurationError, ContractError
 from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, Protection, algorithm
 from ..protection.plan import ColumnStep, plain_parameters, plan
 from ..stores.states import Domain
+from .quarantine import RejectTo
 from .sources import OpenSource
 from .targets import OpenTarget
 
@@ -26,6 +27,7 @@ class Options:
     :param purpose: what plain values out of ciphertext are needed for; without it there are none.
     :param extra_columns: source columns outside the contract: ``refuse`` or ``drop``.
     :param declared_at_rest: what people declared of stores, by dataset namespace.
+    :param reject: where rows go that do not fit; without it the first one ends the transfer.
     """
 
     keyset: Keyset | None = None
@@ -33,6 +35,7 @@ class Options:
     purpose: str | None = None
     extra_columns: str = "refuse"
     declared_at_rest: Mapping[str, AtRest] = field(default_factory=dict)
+    reject: RejectTo | None = None
 
     def check_words(self) -> None:
         """:raises ConfigurationError: for an option that is none of the known ones."""
@@ -40,6 +43,8 @@ class Options:
             raise ConfigurationError(
                 f"extra_columns {self.extra_columns!r}, expected one of {', '.join(EXTRA_COLUMNS)}"
             )
+        if self.reject is not None:
+            self.reject.check_words()
 
 
 @dataclass(frozen=True, slots=True)

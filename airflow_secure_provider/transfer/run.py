@@ -11,13 +11,14 @@ from contextlib import closing
 from typing import Any
 
 from ..contract.contract import Contract
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, TransientError
 from ..model import ColumnEdge, DatasetRef, DatasetStatus, Protection, TransferReport, algorithm
 from ..protection.plan import ColumnStep
 from ..stores.audit import Revealing
 from ..stores.manifest import LoadKey
 from .checks import Checked, Options, check
 from .pipeline import Timings
+from .quarantine import Quarantine, quarantine
 from .rows import ProtectedRows
 from .sources import OpenSource, Source
 from .targets import Load, OpenTarget, Stored, Target
@@ -63,7 +64,8 @@ def transfer(
         revealing = _revealing(opened, checked, chosen, task, source.where, there)
         if revealing is not None:
             there.announce(revealing)
-        return _Run(opened, contract, there, target.mode, checked, task, began, revealing).run()
+        with quarantine(chosen.reject, checked.source.dataset.uri) as rejected:
+            return _Run(opened, contract, there, target.mode, checked, task, began, revealing, rejected).run()
 
 
 def _revealing(
@@ -92,6 +94,7 @@ class _Run:
         task: str | None,
         began: float,
         revealing: Revealing | None = None,
+        rejected: Quarantine | None = None,
     ) -> None:
         self._opened = opened
         self._contract = contract
@@ -101,13 +104,18 @@ class _Run:
         self._task = task
         self._began = began
         self._revealing = revealing
+        self._rejected = rejected
         self._timings = Timings()
         self._where = checked.source.dataset.uri
 
     def run(self) -> TransferReport:
         log.info("loading %s into %s (%s)", self._where, self._target.name, self._mode)
         log.info("columns: %s", ", ".join(map(_in_words, self._checked.steps)))
-        rows = ProtectedRows(self._opened, self._checked.steps, self._target, self._where, self._timings)
+        if self._rejected is not None:
+            self._rejected.check(self._contract)
+        rows = ProtectedRows(
+            self._opened, self._checked.steps, self._target, self._where, self._timings, self._rejected
+        )
         load = Load(
             contract=self._contract,
             columns=self._checked.target.columns,
@@ -119,13 +127,34 @@ class _Run:
             produce=rows.produce,
             progress=self._progress,
             timings=self._timings,
+            before_commit=self._before_commit,
         )
-        stored = self._target.store(load)
+        stored = self._store(load)
         if not stored.already:
             log.info("committed: %s", self._progress(stored.rows))
         elif load.versioned:
             log.info("this version of %s is in %s already: nothing to do", self._where, self._target.name)
         return self._report(stored)
+
+    def _before_commit(self) -> None:
+        if self._rejected is not None:
+            self._rejected.prepare(self._contract, self._task)
+
+    def _store(self, load: Load) -> Stored:
+        if self._rejected is None:
+            return self._target.store(load)
+        try:
+            stored = self._target.store(load)
+        except TransientError:
+            raise  # it may have been committed: the retry knows, and ends what was prepared or takes it away
+        except BaseException:
+            self._rejected.abandon()
+            raise
+        if stored.already:
+            self._rejected.publish_earlier()
+        else:
+            self._rejected.publish()
+        return stored
 
     def _load_key(self) -> LoadKey:
         version = self._opened.version
@@ -170,6 +199,7 @@ class _Run:
             timings=self._timings.as_dict(),
             warnings=self._checked.warnings,
             policy=self._contract.policy.name,
+            rejected=self._rejected.count if self._rejected is not None and not stored.already else 0,
         )
 
 

@@ -23,6 +23,7 @@ class Load:
     :param produce: gives the protected columns of each batch as the target's own :meth:`OpenTarget.fit` made them, and
         ends only after the source has proved to be whole.
     :param versioned: the source has a version of its own, so that the same one means the same rows.
+    :param before_commit: called when all rows are there, and the last word is not yet said.
     :param progress: words for the log, of a number of rows.
     """
 
@@ -36,6 +37,7 @@ class Load:
     produce: Callable[[], Iterator[list[Any]]]
     progress: Callable[[int], str]
     timings: Timings = field(default_factory=Timings)
+    before_commit: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,6 +230,7 @@ class _RowStream(io.RawIOBase):
                 if not self._file.rows:
                     self._file.write([pa.array([], pa.string()) for _ in self._names])
                 self._file.close()
+                self._load.before_commit()
                 self._ended = True
         if time.perf_counter() - self._logged >= _PROGRESS_SECONDS:
             self._logged = time.perf_counter()

@@ -171,6 +171,7 @@ class _OpenTable:
             )
             if claimed is not None:
                 rows = self._put(load, staged)
+                load.before_commit()
                 manifest.complete(self._connection, claimed, rows)
             if load.revealing is not None:
                 audit.append(self._connection, "done", load.revealing, rows)
