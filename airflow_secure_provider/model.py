@@ -91,6 +91,20 @@ class ColumnRule:
         return (*bound, subject) if subject else bound
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnDefinition:
+    """What a contract says of a column beside its protection, for a table to be made.
+
+    :param physical_type: the column's type in the store, in its own words; ``None`` where it follows from the logical one.
+    :param primary_key: its place in the primary key; ``None`` for no part of it.
+    """
+
+    description: str | None = None
+    physical_type: str | None = None
+    primary_key: int | None = None
+    tags: tuple[str, ...] = ()
+
+
 _ALGORITHMS = {
     Protection.ENCRYPT: "AES-SIV-256 (RFC 5297), 128-bit nonce per cell",
     Protection.TOKENIZE: "AES-SIV-256 (RFC 5297), deterministic",

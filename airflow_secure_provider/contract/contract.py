@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ContractError
-from ..model import Classification, ColumnRule, ContractRef, Protection
+from ..model import Classification, ColumnDefinition, ColumnRule, ContractRef, Protection
 from .policy import BUILT_IN, Policy
 from .rules import column_rule
 
@@ -22,6 +22,8 @@ class Contract:
     dataset: str
     rules: tuple[ColumnRule, ...]
     policy: Policy = BUILT_IN
+    definitions: Mapping[str, ColumnDefinition] = field(default_factory=dict)
+    description: str | None = None
 
     def match(
         self, columns: Sequence[str], source: str, *, extra_columns: str = "refuse"
@@ -31,6 +33,18 @@ class Contract:
         :param extra_columns: what to do with columns that the contract does not know: ``refuse`` or ``drop``.
         :raises ContractError: for duplicated, missing and extra columns.
         """
+        problems = self.mismatches(columns, extra_columns=extra_columns)
+        if problems:
+            raise ContractError(f"{source}: " + "; ".join(problems))
+        known = {rule.name: rule for rule in self.rules}
+        # Unknown is not public: a dropped extra column counts as restricted while it is read.
+        return tuple(
+            known.get(name) or ColumnRule(name, Classification.RESTRICTED, Protection.DROP)
+            for name in columns
+        )
+
+    def mismatches(self, columns: Sequence[str], *, extra_columns: str = "refuse") -> list[str]:
+        """How a source's columns differ from the contract's, in words."""
         known = {rule.name: rule for rule in self.rules}
         twice = sorted({name for name in columns if list(columns).count(name) > 1})
         missing = [name for name in known if name not in columns]
@@ -48,13 +62,7 @@ class Contract:
                 f"column {quoted(extra)} is not classified: "
                 f"add it to contract {self.ref.id!r}, or set extra_columns='drop'"
             )
-        if problems:
-            raise ContractError(f"{source}: " + "; ".join(problems))
-        # Unknown is not public: a dropped extra column counts as restricted while it is read.
-        return tuple(
-            known.get(name) or ColumnRule(name, Classification.RESTRICTED, Protection.DROP)
-            for name in columns
-        )
+        return problems
 
 
 def from_columns(columns: Mapping[str, Any], name: str, policy: Policy = BUILT_IN) -> Contract:

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from ..errors import ContractError
-from ..model import Classification, Protection
+from ..model import Classification, ColumnDefinition, Protection
 from .contract import Contract, checked, quoted, reference
 from .policy import BUILT_IN, Policy
 from .rules import column_rule
@@ -51,8 +51,24 @@ def from_odcs(
                 where=f"contract {where}, ",
             )
         )
-    return checked(
-        Contract(reference(body), schema.get("physicalName") or schema["name"], tuple(rules), policy), where
+    contract = Contract(
+        reference(body),
+        schema.get("physicalName") or schema["name"],
+        tuple(rules),
+        policy,
+        {column["name"]: _definition(column) for column in schema.get("properties") or []},
+        schema.get("description"),
+    )
+    return checked(contract, where)
+
+
+def _definition(column: Mapping[str, Any]) -> ColumnDefinition:
+    place = column.get("primaryKeyPosition", 0) if column.get("primaryKey") else None
+    return ColumnDefinition(
+        column.get("description"),
+        column.get("physicalType"),
+        place,
+        tuple(map(str, column.get("tags") or ())),
     )
 
 

@@ -11,6 +11,8 @@ from ..errors import ContractError
 from ..model import Classification, ColumnRule, Protection
 
 LOGICAL_TYPES = ("string", "date", "timestamp", "time", "number", "integer", "boolean")
+_NESTED = ("array", "object")
+_ANY_VALUE = (Protection.NONE, Protection.NULLIFY, Protection.DROP)
 _UNFIT_MARK = "*"
 _MOST_KEPT = 1_000_000  # characters; far more than any cell has, and far less than Arrow's 32-bit lengths
 DATE_PARTS = ("month", "quarter", "year", "decade")
@@ -56,8 +58,10 @@ def column_rule(
         raise ContractError(
             f"{place}: classification {classification!r}, expected one of {expected}"
         ) from None
+    if logical_type in _NESTED and _split(protection, place)[0] in _ANY_VALUE:
+        logical_type = "string"  # it goes as it is, or not at all
     if logical_type not in LOGICAL_TYPES:
-        expected = ", ".join(LOGICAL_TYPES)
+        expected = ", ".join(LOGICAL_TYPES) + ", and array and object for none, nullify and drop"
         raise ContractError(
             f"{place}: logicalType {logical_type!r} can't be loaded, expected one of {expected}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 from ..errors import FormatError
@@ -43,6 +44,7 @@ class Counted:
         self.total = total
         self.where = where
         self.position = 0
+        self.seconds = 0.0  # spent in waiting for the body
 
     def read(self, size: int = -1) -> bytes:
         """Exactly *size* bytes, or fewer at the end of the body."""
@@ -51,7 +53,9 @@ class Counted:
         got = len(pieces[0]) if pieces else 0
         self._ahead = self._ahead[wanted:]
         while got < wanted:
+            began = time.perf_counter()
             piece = self._body.read(wanted - got)
+            self.seconds += time.perf_counter() - began
             if not piece:
                 break
             pieces.append(piece)

@@ -41,6 +41,7 @@ class SecureTransferOperator(BaseOperator):
         key_columns: Sequence[str] = (),
         replace_with: str = "staging",
         force: bool = False,
+        create_table: bool = False,
         timeouts: Mapping[str, float] | None = None,
         extra_columns: str = "refuse",
         reject_to: str | None = None,
@@ -61,6 +62,7 @@ class SecureTransferOperator(BaseOperator):
         self.key_columns = key_columns
         self.replace_with = replace_with
         self.force = force
+        self.create_table = create_table
         self.timeouts = timeouts
         self.extra_columns = extra_columns
         self.reject_to = reject_to
@@ -116,5 +118,6 @@ class SecureTransferOperator(BaseOperator):
             key_columns=self.key_columns,
             replace_with=self.replace_with,
             force=self.force,
+            create_table=self.create_table,
             timeouts=self.timeouts or {},
         )

@@ -50,6 +50,7 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
     :param replace_with: for ``replace``: ``staging`` (the rows wait in a temporary table, and take the others' place in one
         short transaction) or ``delete`` (one transaction from the first row to the last: faster).
     :param force: load although the same object was loaded before: ``append`` then has its rows twice.
+    :param create_table: make the table of the contract, in the load's transaction, if it is not there.
     :param timeouts: of the session, in seconds: ``statement_timeout``, ``lock_timeout``,
         ``idle_in_transaction_session_timeout``.
     :param extra_columns: columns outside the contract: ``refuse`` or ``drop``.

@@ -73,7 +73,7 @@ def claim(
     """
     with manifest_failures():
         if mode == "replace":
-            _lock(connection, key.target)
+            lock(connection, key.target)
             if versioned and not force and is_current(connection, key):
                 return None
             # Whatever the table held goes away, so its loads may be repeated.
@@ -83,7 +83,7 @@ def claim(
                 (key.target,),
             )
         else:
-            _lock(connection, key.target, key.source, key.source_version)
+            lock(connection, key.target, key.source, key.source_version)
             if force:
                 _supersede(connection, key)
             elif mode == "append" and versioned:
@@ -97,7 +97,7 @@ def claim(
     return int(row[0]) if row else None
 
 
-def _lock(connection: Connection, *names: str) -> None:
+def lock(connection: Connection, *names: str) -> None:
     """Others of the same names wait until this transaction ends."""
     name = "secure_provider:" + json.dumps(names) if len(names) > 1 else f"secure_provider:{names[0]}"
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,9 +214,11 @@ class CopyWriter:
         self.rows = 0
 
     @contextmanager
-    def open(self) -> Iterator[Any]:
+    def open(self, measure: Callable[[str], AbstractContextManager[None]]) -> Iterator[Any]:
         """Yield a function that encodes and sends one batch; at the end compare rows sent and rows stored.
 
+        :param measure: takes the time of the steps ``encode``, ``send`` (as long as the server lets us wait with it), and
+            ``server``: what it does after the last row.
         :raises LoadError: if the server refused a row or stored another number of rows.
         """
         encoder = _Text() if self._as_text else _Binary(self._schema)
@@ -227,15 +229,21 @@ class CopyWriter:
         plain_forms(self._connection)
         with self._connection.cursor() as cursor:
             quiet = _QuietWriter(cursor)
-            with postgres_failures(self._where), cursor.copy(statement, writer=quiet) as copy:
+            with postgres_failures(self._where), ExitStack() as ended:
+                copy = ended.enter_context(cursor.copy(statement, writer=quiet))
                 copy.write(encoder.begin())
 
                 def write(batch: Any) -> None:
-                    copy.write(encoder.rows(batch))
+                    with measure("encode"):
+                        rows = encoder.rows(batch)
+                    with measure("send"):
+                        copy.write(rows)
                     self.rows += batch.num_rows
 
                 yield write
                 copy.write(encoder.end())
+                with measure("server"):
+                    ended.close()
             stored = cursor.rowcount
         if stored != self.rows:
             raise LoadError(

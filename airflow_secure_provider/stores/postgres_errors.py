@@ -21,7 +21,7 @@ _IN_WORDS = {
     "42501": (
         "the database user lacks a privilege: grant to it, or to the role in set_role=, SELECT on a table that is read; on "
         "one that is written INSERT (and for mode='replace' SELECT and DELETE); what airflow-secure db init --grant-to prints; "
-        "and USAGE on the schemas"
+        "USAGE on the schemas, and CREATE where create_table=True makes the table"
     ),
     "42P01": "a table is missing",
     "3F000": "a schema is missing",

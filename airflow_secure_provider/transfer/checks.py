@@ -72,7 +72,15 @@ def check(
     # Before the first byte of the source's content is asked for: its columns are.
     contract.policy.check_classes(contract.rules, opened.states, opened.status.dataset.uri)
     contract.policy.check_source(contract.rules, opened.status, opened.states)
-    rules = contract.match(opened.columns, opened.status.dataset.uri, extra_columns=options.extra_columns)
+    where = opened.status.dataset.uri
+    drift = [
+        f"{where}: {each}"
+        for each in contract.mismatches(opened.columns, extra_columns=options.extra_columns)
+    ]
+    drift += [f"target {target.name}: {each}" for each in target.differences(contract)]
+    if drift:
+        raise ContractError("; ".join(drift))
+    rules = contract.match(opened.columns, where, extra_columns=options.extra_columns)
     versions = _versions(rules, options.keyset, target)
     steps = plan(rules, options.keyset, opened.states, options.reveal_with, versions)
     _check_purpose(steps, options.purpose)

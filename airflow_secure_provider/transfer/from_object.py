@@ -183,6 +183,13 @@ class OpenObject:
     def bytes_read(self) -> int:
         return self.body.position
 
+    @property
+    def timings(self) -> Mapping[str, float]:
+        if "ahead" not in self.__dict__:
+            return {"read": self.body.seconds}
+        decrypt = max(0.0, self.ahead.busy - self.body.seconds)
+        return {"read": self.body.seconds, "decrypt": decrypt, "waited": self.ahead.waited}
+
     def batches(self) -> Iterator[Any]:
         return self.reader.batches()
 

@@ -80,6 +80,7 @@ class _OpenObjects:
     selection: str | None = None
     origins: Mapping[str, Any] = field(default_factory=dict)
     _before: int = 0
+    _seconds: Mapping[str, float] = field(default_factory=dict)
     _done: int = 0
 
     def __post_init__(self) -> None:
@@ -112,11 +113,17 @@ class _OpenObjects:
     def bytes_read(self) -> int:
         return self._before + self.opened.bytes_read
 
+    @property
+    def timings(self) -> Mapping[str, float]:
+        names = {*self._seconds, *self.opened.timings}
+        return {name: self._seconds.get(name, 0.0) + self.opened.timings.get(name, 0.0) for name in names}
+
     def batches(self) -> Iterator[Any]:
         """Each object has proved to be whole before the next one is opened."""
         for number, (source, described) in enumerate(self.found):
             if number:
                 self._before += self.opened.bytes_read
+                self._seconds = self.timings
                 self.opened.close()
                 self.opened = source.open_described(described, self.rules)
                 self._hold_to_first(self.opened, described.location.uri)

@@ -102,6 +102,10 @@ class OpenRows:
     def bytes_read(self) -> int:
         return self.copy.bytes_read
 
+    @property
+    def timings(self) -> Mapping[str, float]:
+        return {}
+
     def batches(self) -> Iterator[Any]:
         binary = {column.name for column in self.table_columns if column.base == "bytea"}
         for batch in self.reader.batches():

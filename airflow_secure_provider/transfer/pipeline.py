@@ -44,14 +44,23 @@ class ReadAhead:
     """A stream that is read in a thread of its own, some pieces ahead. Its errors come here."""
 
     def __init__(self, stream: ByteStream) -> None:
+        self.busy = 0.0  # seconds that the thread has worked
+        self.waited = 0.0  # seconds that it was waited for
+        self._stream = stream
         self._owned = contextlib.ExitStack()
-        self._pieces = self._owned.enter_context(
-            ahead(lambda: iter(lambda: stream.read(_PIECE_BYTES), b""), _PIECES_AHEAD)
-        )
+        self._pieces = self._owned.enter_context(ahead(lambda: iter(self._next, b""), _PIECES_AHEAD))
+
+    def _next(self) -> bytes:
+        began = time.perf_counter()
+        piece = self._stream.read(_PIECE_BYTES)
+        self.busy += time.perf_counter() - began
+        return piece
 
     def read(self, size: int, /) -> bytes:
         """The next piece, however long it is; empty at the end."""
+        began = time.perf_counter()
         piece: bytes = next(self._pieces, b"")
+        self.waited += time.perf_counter() - began
         return piece
 
     def close(self) -> None:

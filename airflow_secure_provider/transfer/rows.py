@@ -42,7 +42,7 @@ class ProtectedRows:
         record = 1
         with ahead(self._parse, 1) as batches:
             for batch in batches:
-                with self._timings.measure("protect and convert"):
+                with self._timings.measure("protect"):
                     made = list(self._fitting(batch, record))
                 record += batch.num_rows
                 yield from made
@@ -70,7 +70,7 @@ class ProtectedRows:
     def _parse(self) -> Iterator[Any]:
         batches = self._opened.batches()
         while True:
-            with self._timings.measure("read, decrypt and parse"):
+            with self._timings.measure("parse"):
                 batch = next(batches, None)
             if batch is None:
                 return

@@ -132,6 +132,9 @@ class _Run:
         stored = self._store(load)
         if not stored.already:
             log.info("committed: %s", self._progress(stored.rows))
+            log.debug(
+                "where the time went: %s", ", ".join(f"{k} {v:.2f} s" for k, v in self._spent().items())
+            )
         elif load.versioned:
             log.info("this version of %s is in %s already: nothing to do", self._where, self._target.name)
         return self._report(stored)
@@ -180,6 +183,13 @@ class _Run:
             keysets=", ".join(keysets),
         )
 
+    def _spent(self) -> dict[str, float]:
+        """Seconds by step. Steps run in threads of their own, so they add up to more than the whole."""
+        of_source = dict(self._opened.timings)
+        waited = of_source.pop("waited", 0.0)
+        spent = of_source | self._timings.as_dict()
+        return spent | ({"parse": max(0.0, spent["parse"] - waited)} if "parse" in spent else {})
+
     def _progress(self, rows: int) -> str:
         seconds = time.perf_counter() - self._began
         megabytes = self._opened.bytes_read / 1e6
@@ -196,7 +206,7 @@ class _Run:
             already_loaded=stored.already,
             mode=self._mode,
             edges=tuple(each for step in self._checked.steps for each in edges(step, self._opened.origins)),
-            timings=self._timings.as_dict(),
+            timings=self._spent(),
             warnings=self._checked.warnings,
             policy=self._contract.policy.name,
             rejected=self._rejected.count if self._rejected is not None and not stored.already else 0,

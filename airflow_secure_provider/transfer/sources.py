@@ -39,6 +39,10 @@ class OpenSource(Protocol):
     @property
     def bytes_read(self) -> int: ...
 
+    @property
+    def timings(self) -> Mapping[str, float]:
+        """Seconds in its own threads so far: ``read`` and ``decrypt``; and ``waited``, which parsing has waited for them."""
+
     def batches(self) -> Iterator[Any]:
         """Arrow record batches, unverified until :meth:`finish` has returned."""
 

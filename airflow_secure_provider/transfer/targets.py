@@ -67,6 +67,9 @@ class OpenTarget(Protocol):
     def domain_versions(self, keyset_id: str, wanted: Collection[Domain]) -> Mapping[Domain, int]:
         """The key versions under which domains stand there."""
 
+    def differences(self, contract: Contract) -> list[str]:
+        """How what is there differs from what the contract's columns need, in words."""
+
     def take(self, steps: Sequence[ColumnStep]) -> Mapping[str, str]:
         """The type of each column there. :raises ContractError: if it can't hold them."""
 

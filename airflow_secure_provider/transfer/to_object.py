@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ..contract.contract import Contract
 from ..errors import ConfigurationError
 from ..files import RecordFile, stored
 from ..model import AtRest, ContractRef, DatasetRef, DatasetStatus, Evidence
@@ -117,6 +118,9 @@ class _OpenObject:
     def domain_versions(self, keyset_id: str, wanted: Collection[Domain]) -> Mapping[Domain, int]:
         """Nothing is recorded of where else a domain is."""
         return {}
+
+    def differences(self, contract: Contract) -> list[str]:
+        return []
 
     def take(self, steps: Sequence[ColumnStep]) -> Mapping[str, str]:
         return {step.rule.name: _type(step, self._kind) for step in steps}
@@ -223,7 +227,7 @@ class _RowStream(io.RawIOBase):
 
     def _make(self) -> None:
         columns = next(self._batches, None)
-        with self._load.timings.measure("encode and send"):
+        with self._load.timings.measure("encode"):
             if columns is not None:
                 self._file.write(columns)
             else:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..contract.contract import quoted
-from ..errors import ConfigurationError, ContractError
+from ..contract.contract import Contract, quoted
+from ..errors import ConfigurationError
 from ..model import AtRest, ColumnRule, DatasetStatus, Protection
 from ..protection.conversion import convert
 from ..protection.plan import ColumnStep, fit
 from ..protection.reversible import as_bytes
-from ..stores import audit, manifest, postgres, staging, states, upsert
+from ..stores import audit, create_table, manifest, postgres, staging, states, upsert
 from ..stores.audit import Revealing
 from ..stores.postgres import Connection, CopyWriter, TableColumn, TableName
 from ..stores.postgres_errors import postgres_failures
@@ -44,6 +44,7 @@ class TableTarget:
     :param replace_with: ``staging``: the rows wait in a temporary table until all are there, and then take the place of the
         others in one short transaction; or ``delete``: in one transaction from the first row to the last, which is faster.
     :param force: load although the same object has been loaded before.
+    :param create_table: make the table of the contract, in the load's transaction, if it is not there.
     :param timeouts: of the session, in seconds, by PostgreSQL's names: :data:`.postgres.TIMEOUTS`.
     :param allow_insecure_transport: load although the connection is weaker than the class demands; the report shows it.
     """
@@ -56,6 +57,7 @@ class TableTarget:
     key_columns: Sequence[str] = ()
     replace_with: str = "staging"
     force: bool = False
+    create_table: bool = False
     timeouts: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -121,6 +123,8 @@ class _OpenTable:
         self._columns: Mapping[str, TableColumn] = {}
         self._schema: Any = None
         self._as_text = False
+        self._contract: Contract | None = None
+        self._to_be_made = False
 
     @property
     def _besides(self) -> TableName | None:
@@ -130,12 +134,42 @@ class _OpenTable:
     def domain_versions(self, keyset_id: str, wanted: Collection[Domain]) -> Mapping[Domain, int]:
         return read_domain_versions(self._connection, keyset_id, wanted, besides=self._besides)
 
+    def differences(self, contract: Contract) -> list[str]:
+        self._contract = contract
+        self._columns = {column.name: column for column in self._described()}
+        kept = [rule for rule in contract.rules if rule.protection is not Protection.DROP]
+        return _differences(kept, self._columns)
+
+    def _described(self) -> list[TableColumn]:
+        """The table's columns; of one that is still to be made those that it will have."""
+        self._to_be_made = self._target.create_table and not create_table.exists(
+            self._connection, self._table
+        )
+        with self._as_if_made():
+            return postgres.describe(self._connection, self._table)
+
+    @contextmanager
+    def _as_if_made(self) -> Iterator[None]:
+        """With the table there, for as long as this takes."""
+        if not self._to_be_made:
+            yield
+            return
+        with self._connection.transaction(force_rollback=True):
+            self._make_table()
+            yield
+
+    def _make_table(self) -> None:
+        contract = self._contract
+        assert contract is not None  # noqa: S101 (differences() comes first)
+        create_table.create(
+            self._connection, self._table, contract.rules, contract.definitions, contract.description
+        )
+
     def take(self, steps: Sequence[ColumnStep]) -> Mapping[str, str]:
-        columns = {column.name: column for column in postgres.describe(self._connection, self._table)}
-        _check_table([step.rule for step in steps], columns, self._table)
+        columns = self._columns
         if self._keys:
-            upsert.check_keys(self._connection, self._table, [step.rule for step in steps], self._keys)
-        self._columns = columns
+            with self._as_if_made():
+                upsert.check_keys(self._connection, self._table, [step.rule for step in steps], self._keys)
         names = [step.rule.name for step in steps]
         self._as_text = any(needs_text(columns[name]) for name in names)
         types = [(name, arrow_type(columns[name], as_text=self._as_text)) for name in names]
@@ -160,6 +194,11 @@ class _OpenTable:
         staged = self._stage(load)
         rows = 0
         with postgres_failures(self.name), self._connection.transaction():
+            if self._to_be_made:
+                manifest.lock(self._connection, load.key.target)  # somebody else may be making it
+                if not create_table.exists(self._connection, self._table):
+                    self._make_table()
+                    log.info("made the table %s, as its contract says", self.name)
             states.hold_domains(self._connection, load.columns, besides=self._besides)
             claimed = manifest.claim(
                 self._connection,
@@ -189,7 +228,7 @@ class _OpenTable:
 
         :return: their number; ``None`` if the rows are to go into the target directly.
         """
-        if self._mode != "replace" or self._target.replace_with != "staging":
+        if self._mode != "replace" or self._target.replace_with != "staging" or self._to_be_made:
             return None
         manifest.queue(self._connection, load.key.target)
         if load.versioned and not self._target.force and manifest.is_current(self._connection, load.key):
@@ -223,18 +262,17 @@ class _OpenTable:
 
     def _copy(self, load: Load, into: TableName) -> int:
         writer = CopyWriter(self._connection, into, self._schema, as_text=self._as_text, where=self.name)
-        with ahead(load.produce) as batches, writer.open() as write:
+        with ahead(load.produce) as batches, writer.open(load.timings.measure) as write:
             logged = time.perf_counter()
             for columns in batches:
-                with load.timings.measure("encode and send"):
-                    write(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+                write(pa.RecordBatch.from_arrays(columns, schema=self._schema))
                 if time.perf_counter() - logged >= _PROGRESS_SECONDS:
                     logged = time.perf_counter()
                     log.info("%s", load.progress(writer.rows))
         return writer.rows
 
 
-def _check_table(rules: Sequence[ColumnRule], columns: Mapping[str, TableColumn], table: TableName) -> None:
+def _differences(rules: Sequence[ColumnRule], columns: Mapping[str, TableColumn]) -> list[str]:
     names = [rule.name for rule in rules]
     missing = [name for name in names if name not in columns]
     generated = [name for name in names if name in columns and columns[name].generated]
@@ -259,9 +297,7 @@ def _check_table(rules: Sequence[ColumnRule], columns: Mapping[str, TableColumn]
         problems.append(
             f"column {quoted(unfilled)} needs a value and gets none: give it a default, or load it"
         )
-    problems += unfit + _loosely_bound(rules, columns)
-    if problems:
-        raise ContractError(f"target {table}: " + "; ".join(problems))
+    return problems + unfit + _loosely_bound(rules, columns)
 
 
 _WRITTEN_ALIKE = {

@@ -84,7 +84,13 @@ def test_logical_type_that_cannot_be_loaded(logical_type: str) -> None:
     with pytest.raises(
         ContractError, match=f"column 'email': logicalType '{logical_type}' can't be loaded, expected one"
     ):
-        rule("none", logical_type=logical_type)
+        rule("encrypt", logical_type=logical_type)
+
+
+@pytest.mark.parametrize("logical_type", ["object", "array"])
+@pytest.mark.parametrize("protection", ["none", "drop", "nullify"])
+def test_nested_values_go_as_they_are_or_not_at_all(logical_type: str, protection: str) -> None:
+    assert rule(protection, logical_type=logical_type).logical_type == "string"
 
 
 @pytest.mark.parametrize("logical_type", LOGICAL_TYPES)

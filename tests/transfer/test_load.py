@@ -6,6 +6,7 @@ import datetime
 import decimal
 import io
 import json
+import re
 import secrets
 import threading
 import time
@@ -782,11 +783,20 @@ def test_the_report_is_json_without_values(world: World, caplog: pytest.LogCaptu
     assert json.loads(text)["rows"] == 200
     assert json.loads(text)["target"]["status"] == "protected"
     assert set(report.timings) == {
-        "read, decrypt and parse", "protect and convert", "encode and send", "authenticate the end",
+        "read", "decrypt", "parse", "protect", "authenticate the end", "encode", "send", "server",
     }  # fmt: skip
     assert [len(target.columns) for _, target in told] == [0, 6]
     # The search does find a value where there is one.
     assert CANARY in json.dumps(rows)
+
+
+def test_where_the_time_went_is_told_on_demand(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", logger="airflow_secure_provider")
+    world.load_rows(customers(20_000))
+    (said,) = [each.message for each in caplog.records if each.message.startswith("where the time went: ")]
+    assert re.search(
+        r"read \d+\.\d\d s, decrypt .* s, .*protect .* s, .*encode .* s, send .* s, server .* s", said
+    )
 
 
 def test_at_rest_unknown_is_unknown(world: World) -> None:
