@@ -16,6 +16,8 @@ _TRANSIENT_CODES = frozenset(
         "InternalFailure",
         "ServiceUnavailable",
         "RequestTimeout",
+        "ExpiredTokenException",  # the next try takes new credentials from the connection
+        "RequestExpired",
     }
 )
 

@@ -21,6 +21,7 @@ from ..errors import FormatError
 from .csv_dialect import CsvDialect
 from .csv_quotes import Quotes
 from .formats import Readable
+from .utf8 import is_utf8
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """About 27,000 records of 150 bytes: inside the 16–32 thousand rows at which column protection is fastest."""
@@ -140,6 +141,7 @@ class CsvReader:
         return len(pieces) > 1
 
     def _parse(self, block: bytes) -> Any:
+        text = is_utf8(block)
         try:
             table = csv.read_csv(
                 pa.BufferReader(block),
@@ -151,7 +153,7 @@ class CsvReader:
                     quote_char=self._dialect.quote,
                     newlines_in_values=True,
                     ignore_empty_lines=False,
-                    invalid_row_handler=self._remember,
+                    invalid_row_handler=self._remember if text else None,  # it is given rows as text
                 ),
                 convert_options=csv.ConvertOptions(
                     column_types=dict.fromkeys(self.columns, pa.string()),
@@ -162,7 +164,7 @@ class CsvReader:
                 ),
             )
         except pa.ArrowException as error:
-            failure = self._explain(error)
+            failure = self._explain(error, text)
         else:
             batches = table.combine_chunks().to_batches()
             return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
@@ -196,7 +198,7 @@ class CsvReader:
         self._bad_row = row
         return "error"
 
-    def _explain(self, error: Exception) -> FormatError:
+    def _explain(self, error: Exception, text: bool) -> FormatError:
         behind = f"behind record {self._done:,}"
         bad = self._bad_row
         if bad is not None:
@@ -207,7 +209,7 @@ class CsvReader:
                 f"it is too {length}"
             )
         message = str(error)
-        if "UTF8" in message or "UTF-8" in message:
+        if not text or "UTF8" in message or "UTF-8" in message:
             column = re.search(r"In CSV column #(\d+)", message)
             place = f" in column {self.columns[int(column[1])]!r}" if column else ""
             return FormatError(f"{self._where}: not UTF-8{place}, {behind}; convert it to UTF-8")

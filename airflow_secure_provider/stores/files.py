@@ -15,6 +15,7 @@ from ..model import ColumnRule
 from .csv import CsvReader
 from .csv_dialect import CsvDialect
 from .formats import FileFormat, Readable
+from .utf8 import is_utf8
 
 BATCH_ROWS = 25_000  # inside the 16–32 thousand rows at which column protection is fastest
 _BLOCK_BYTES = 4 * 1024 * 1024
@@ -108,6 +109,8 @@ class _JsonLines:
         from pyarrow import json
 
         problem = ""
+        if not is_utf8(lines):
+            raise FormatError(f"{self._where}: not UTF-8, behind record {self._done:,}; convert it to UTF-8")
         try:
             return json.read_json(
                 pa.BufferReader(lines),
@@ -129,7 +132,7 @@ class _JsonLines:
                 continue
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return f"record {number:,} is not JSON"
             if not isinstance(record, dict):
                 return f"record {number:,} is not a JSON object"

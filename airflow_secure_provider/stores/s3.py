@@ -19,7 +19,17 @@ INSTRUCTION_SUFFIX = ".instruction"
 _PAUSES = (0.2, 1.0, 3.0, 9.0)
 """Seconds before a broken read goes on, without a byte in between."""
 _TRANSIENT_CODES = frozenset(
-    {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"}
+    {
+        "SlowDown",
+        "InternalError",
+        "ServiceUnavailable",
+        "RequestTimeout",
+        "Throttling",
+        # The session's credentials; the next try takes new ones from the connection.
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "RequestExpired",
+    }
 )
 _SCHEMES = {
     "AES256": ("SSE-S3", "AES-256", "aws-s3"),

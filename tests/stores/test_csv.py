@@ -388,3 +388,10 @@ def test_an_open_quote_in_the_header_is_found_in_one_pass() -> None:
     with pytest.raises(FormatError, match="is a quote left open"):
         CsvReader(io.BytesIO(text), "big.csv")
     assert time.process_time() - began < 30  # it took minutes when each line was counted from the beginning
+
+
+def test_short_rows_that_are_no_text(capfd: pytest.CaptureFixture[str]) -> None:
+    """pyarrow gives its row handler text; where the bytes are none, that goes wrong behind our back."""
+    with pytest.raises(FormatError, match=r"not UTF-8.*, behind record 0"):
+        list(CsvReader(io.BytesIO(b'a,b\n"x\xff"\n'), "it").batches())
+    assert capfd.readouterr().err == ""
