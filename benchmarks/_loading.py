@@ -56,7 +56,7 @@ def main(settings_file: str) -> None:
         asked = json.loads(line)
         before = resource.getrusage(resource.RUSAGE_SELF)
         report = transfer(
-            S3Source(s3, lambda arn: kms, f"s3://{BUCKET}/{KEY}", CONTEXT),
+            S3Source(s3, lambda arn: kms, f"s3://{BUCKET}/{asked.get('key', KEY)}", CONTEXT),
             from_columns(CONTRACTS[asked["contract"]], asked["table"]),
             TableTarget(lambda: psycopg.connect(settings["conninfo"]), asked["table"]),
             options,

@@ -17,10 +17,10 @@ from aws_encryption_sdk.identifiers import Algorithm, CommitmentPolicy
 from aws_encryption_sdk.key_providers.kms import KMSMasterKey
 from botocore.config import Config
 
-from benchmarks._serving import serve
+from benchmarks._serving import KEY, Served, serve
 
 CONTEXT = {"dataset": "crm.customers"}
-FRAME_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20
 HEADER = b"id,email,ssn,birth_date,amount,notes\n"
 _NOTE = b'a note with ""quotes"" and commas, as people write them, of middling length'
 _ROW = b'00000000,customer.00000000@example.com,00000000,1980-01-02,1234.56,"' + _NOTE + b'"\n'
@@ -85,7 +85,7 @@ def encrypted(settings: dict[str, Any]) -> Any:
         source_length=len(rows),
         key_provider=KMSMasterKey(key_id=settings["kms_key"], client=kms),
         encryption_context=CONTEXT,
-        frame_length=FRAME_BYTES,
+        frame_length=settings["frame_bytes"],
         algorithm=Algorithm.AES_256_GCM_HKDF_SHA512_COMMIT_KEY,
     )
 
@@ -94,12 +94,15 @@ def main(settings_file: str) -> None:
     settings = json.loads(Path(settings_file).read_text(encoding="utf-8"))
     length = encrypted(settings).ciphertext_length()
 
-    def pieces() -> Iterator[bytes]:
+    def pieces(first: int, end: int) -> Iterator[bytes]:
+        if (first, end) != (0, length):
+            raise ValueError("this object is made as it is read, from its beginning")
         with encrypted(settings) as message:
-            while piece := message.read(FRAME_BYTES):
+            while piece := message.read(_PIECE_BYTES):
                 yield piece
 
-    serve(settings, length, hashlib.sha256(str(length).encode()).hexdigest()[:32], pieces)
+    served = Served(length, hashlib.sha256(str(length).encode()).hexdigest()[:32], pieces)
+    serve(settings, lambda key: served if key == KEY else None)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import ssl
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -64,10 +66,21 @@ def serving(
         yield settings_file, environment
 
 
-def serve(settings: dict[str, Any], length: int, etag: str, pieces: Callable[[], Iterable[Any]]) -> None:
+@dataclass(frozen=True)
+class Served:
+    """
+    :param pieces: gives the object's bytes, from a first one to before a last one, anew for each request.
+    """
+
+    length: int
+    etag: str
+    pieces: Callable[[int, int], Iterable[Any]]
+
+
+def serve(settings: dict[str, Any], find: Callable[[str], Served | None]) -> None:
     """Serve for good, on a free port that is written to a file.
 
-    :param pieces: gives the object's bytes anew for each request.
+    :param find: the object of a key.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -77,19 +90,30 @@ def serve(settings: dict[str, Any], length: int, etag: str, pieces: Callable[[],
             self._begin()
 
         def do_GET(self) -> None:
-            if self._begin():
-                for piece in pieces():
+            found = self._begin()
+            if found is not None:
+                for piece in found:
                     self.wfile.write(piece)
 
-        def _begin(self) -> bool:
-            found = self.path.partition("?")[0] == f"/{BUCKET}/{KEY}"
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Length", str(length if found else 0))
-            if found:
-                self.send_header("ETag", f'"{etag}"')
-                self.send_header("x-amz-server-side-encryption", "AES256")
+        def _begin(self) -> Iterable[Any] | None:
+            path = self.path.partition("?")[0]
+            found = find(path.removeprefix(f"/{BUCKET}/"))
+            if found is None:
+                self.send_response(404)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return None
+            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            first = int(asked[1]) if asked else 0
+            end = min(int(asked[2]) + 1, found.length) if asked and asked[2] else found.length
+            self.send_response(206 if asked else 200)
+            if asked:
+                self.send_header("Content-Range", f"bytes {first}-{end - 1}/{found.length}")
+            self.send_header("Content-Length", str(end - first))
+            self.send_header("ETag", f'"{found.etag}"')
+            self.send_header("x-amz-server-side-encryption", "AES256")
             self.end_headers()
-            return found
+            return found.pieces(first, end)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

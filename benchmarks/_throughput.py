@@ -36,6 +36,39 @@ _COLUMNS = (
 )
 _TABLES = {"unlogged": ("UNLOGGED", "bytea"), "logged": ("", "bytea"), "text": ("UNLOGGED", "text")}
 _FRAME_BYTES = 1 << 20
+_MOST_MAPPED = 4
+_COMMIT_EVERY = (1_000, 10_000, 50_000)
+_STOCK_ROUNDS = 7
+
+
+class Worker:
+    """A process that is told what to do in a line of JSON, and answers in one."""
+
+    def __init__(self, module: str, settings_file: Path, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, str(settings_file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            cwd=REPOSITORY,
+            text=True,
+        )
+
+    def tell(self, **asked: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        while not (line := self._process.stdout.readline()).startswith("{"):  # Airflow has its own to say
+            if not line:
+                raise RuntimeError("the worker has ended")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        self._process.communicate(timeout=30)
 
 
 @dataclass(frozen=True)
@@ -43,18 +76,37 @@ class Bench:
     directory: Path
     postgres: Postgres
     plain: Path
-    worker: subprocess.Popen[str]
+    workers: list[Worker]
+    stock: Worker
 
     def ours(self, contract: str, table: str) -> dict[str, Any]:
-        """One load; a line of JSON each way."""
+        """One load."""
         self._empty(table)
-        assert self.worker.stdin is not None
-        assert self.worker.stdout is not None
-        self.worker.stdin.write(json.dumps({"contract": contract, "table": table}) + "\n")
-        self.worker.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.worker.stdout.readline())
+        self.workers[0].tell(contract=contract, table=table)
+        answer = self.workers[0].answer()
         self._counted(table)
         return answer
+
+    def mapped(self, count: int, table: str) -> float:
+        """Rows a second of so many objects at once, each in a process of its own, as the tasks of ``expand()`` are."""
+        self._empty(table)
+        began = time.perf_counter()
+        for number, worker in enumerate(self.workers[:count]):
+            worker.tell(contract="protected", table=table, key=f"part-{number}.csv")
+        for worker in self.workers[:count]:
+            worker.answer()
+        seconds = time.perf_counter() - began
+        self._counted(table, count)
+        return count * ROWS / seconds
+
+    def s3tosql(self, table: str, commit_every: int) -> float:
+        """Seconds of the stock operator, of the plain file."""
+        self._empty(table)
+        columns = list(_people.table(1).column_names)
+        self.stock.tell(table=table, columns=columns, commit_every=commit_every)
+        seconds: float = self.stock.answer()["seconds"]
+        self._counted(table)
+        return seconds
 
     def psql(self, table: str) -> float:
         """Seconds of ``cat plain.csv | psql``."""
@@ -77,11 +129,12 @@ class Bench:
             connection.execute(f"TRUNCATE {table}; DELETE FROM secure_provider.load_manifest")
             connection.execute("DELETE FROM secure_provider.column_state; CHECKPOINT")
 
-    def _counted(self, table: str) -> None:
+    def _counted(self, table: str, loads: int = 1) -> None:
+        expected = loads * ROWS
         with self.postgres.connect() as connection:
             row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-        if row != (ROWS,):
-            raise AssertionError(f"{table} holds {row}, expected {ROWS}")
+        if row != (expected,):
+            raise AssertionError(f"{table} holds {row}, expected {expected}")
 
 
 def psql() -> str:
@@ -106,22 +159,18 @@ def bench(directory: Path) -> Iterator[Bench]:
         _write_csv(plain)
         message.write_bytes(_encrypted(plain.read_bytes(), key, kms))
         server = "benchmarks._file_server"
-        with serving(directory, authority, postgres, aws, server, key, object=str(message)) as (
+        files = {"object": str(message), "plain": str(plain)}
+        with serving(directory, authority, postgres, aws, server, key, **files) as (
             settings_file,
             environment,
         ):
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks._loading", str(settings_file)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment,
-                cwd=REPOSITORY,
-                text=True,
-            )
+            workers = [Worker("benchmarks._loading", settings_file, environment) for _ in range(_MOST_MAPPED)]
+            stock = Worker("benchmarks._stock", settings_file, environment)
             try:
-                yield Bench(directory, postgres, plain, worker)
+                yield Bench(directory, postgres, plain, workers, stock)
             finally:
-                worker.communicate(timeout=30)
+                for worker in (*workers, stock):
+                    worker.close()
 
 
 def _write_csv(path: Path) -> None:
@@ -164,6 +213,8 @@ def figures(directory: Path) -> Iterator[tuple[str, float]]:
                 if number:
                     found.setdefault(f"{table} psql rows", []).append(ROWS / seconds)
             print(f"# round {number}: {json.dumps(answer['timings'])}", flush=True)
+        yield from _mapped(running)
+        yield from _beside_stock(running)
     medians = {name: statistics.median(values) for name, values in found.items()}
     yield "vs_psql", medians["unlogged protected"]
     yield "plain_vs_psql", medians["unlogged plain"]
@@ -174,3 +225,29 @@ def figures(directory: Path) -> Iterator[tuple[str, float]]:
     yield "rows_per_second", medians["unlogged protected rows"]
     yield "plain_rows_per_second", medians["unlogged plain rows"]
     yield "psql_rows_per_second", medians["unlogged psql rows"]
+
+
+def _mapped(running: Bench) -> Iterator[tuple[str, float]]:
+    ratios: dict[int, list[float]] = {2: [], 4: []}
+    for number in range(ROUNDS + 1):
+        alone = running.mapped(1, "crm.unlogged")
+        for count, values in ratios.items():
+            together = running.mapped(count, "crm.unlogged")
+            if number:
+                values.append(together / alone)
+    for count, values in ratios.items():
+        yield f"mapped_{count}_vs_1", statistics.median(values)
+
+
+def _beside_stock(running: Bench) -> Iterator[tuple[str, float]]:
+    """At the fastest of some settings."""
+    tried = {every: running.s3tosql("crm.unlogged", every) for every in _COMMIT_EVERY}
+    best = min(tried, key=lambda every: tried[every])
+    print(f"# S3ToSqlOperator, seconds by commit_every: {json.dumps(tried)}", flush=True)
+    ratios, rows = [], []
+    for _ in range(_STOCK_ROUNDS):
+        seconds = running.s3tosql("crm.unlogged", best)
+        ratios.append(seconds / running.ours("protected", "crm.unlogged")["seconds"])
+        rows.append(ROWS / seconds)
+    yield "vs_s3tosql", statistics.median(ratios)
+    yield "s3tosql_rows_per_second", statistics.median(rows)
