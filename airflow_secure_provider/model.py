@@ -298,6 +298,7 @@ class TransferReport:
     :param timings: seconds spent in each step; steps run in threads of their own, so they add up to more.
     :param policy: what the classes required: ``built-in``, or the class policy's id, version and digest.
     :param rejected: rows that did not fit and went into quarantine.
+    :param rejected_to: the object that they are in.
     """
 
     source: DatasetStatus
@@ -313,6 +314,7 @@ class TransferReport:
     warnings: tuple[str, ...] = ()
     policy: str = "built-in"
     rejected: int = 0
+    rejected_to: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types, for XCom."""

@@ -15,8 +15,8 @@ from aws_encryption_sdk.identifiers import Algorithm, CommitmentPolicy, Encrypti
 from aws_encryption_sdk.internal.crypto.wrapping_keys import WrappingKey
 from aws_encryption_sdk.key_providers.raw import RawMasterKeyProvider
 
-from airflow_secure_provider.objects import encryption_sdk
 from airflow_secure_provider.objects.encryption_sdk import EncryptionSdkStream
+from airflow_secure_provider.objects.encryption_sdk_keys import RawAesKey
 from airflow_secure_provider.objects.source import Counted
 
 SIZE = 64_000_000
@@ -27,20 +27,20 @@ _SUITES = {
 }
 
 
+RAW = RawAesKey("raw", "key", bytes(32))
+
+
 class _Raw(RawMasterKeyProvider):  # type: ignore[misc]
-    provider_id = "raw"
-    opened_by = "raw"
-    refusal = None
-    accepted_in_words = "raw"
+    provider_id = RAW.namespace
 
     def _get_raw_key(self, key_id: bytes) -> Any:
         algorithm = WrappingAlgorithm.AES_256_GCM_IV12_TAG16_NO_PADDING
-        return WrappingKey(algorithm, bytes(32), EncryptionKeyType.SYMMETRIC)
+        return WrappingKey(algorithm, RAW.key, EncryptionKeyType.SYMMETRIC)
 
 
-def _keys(*_: object) -> _Raw:
+def _keys() -> _Raw:
     keys = _Raw()
-    keys.add_master_key("key")
+    keys.add_master_key(RAW.name)
     return keys
 
 
@@ -60,14 +60,13 @@ def figures() -> Iterator[tuple[str, float]]:
     client = aws_encryption_sdk.EncryptionSDKClient(
         commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT
     )
-    encryption_sdk.kms_keys = _keys  # type: ignore[assignment]
     plain = os.urandom(SIZE)
     for name, suite in _SUITES.items():
         message, _ = client.encrypt(source=plain, key_provider=_keys(), frame_length=4096, algorithm=suite)
 
         def ours(take: Take = _nothing, message: bytes = message) -> None:
             stream = EncryptionSdkStream(
-                Counted(io.BytesIO(message), len(message), "it"), lambda arn: None, {}
+                Counted(io.BytesIO(message), len(message), "it"), lambda arn: None, {}, raw_key=RAW
             )
             take(iter(lambda: stream.read(1 << 20), b""))
             stream.finish()

@@ -5,23 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 from sandbox.ca import Authority
+from tests.tls_server import TlsServer
 
 CLIENT_ID, CLIENT_SECRET = "loader:eu", "s3cret/+ %"
 API_KEY = "key-5f1d7c"
 Fault = Callable[["Handler"], bool]
 
 
-class Api:
+class Api(TlsServer):
     """
     :ivar records: what it gives, in pages of :attr:`page_size`.
     :ivar faults: each is given one request, in their order; it returns whether it has answered it.
@@ -38,22 +37,7 @@ class Api:
         self.tokens: dict[str, float] = {}
         self.forms: list[dict[str, str]] = []
         self.ca = str(authority.ca_pem)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*authority.server("api"))
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        scheme = "https" if tls else "http"
-        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler, "api", authority, tls=tls)
 
     @property
     def paths(self) -> list[str]:
@@ -75,9 +59,6 @@ class Api:
                 },
             }
         )
-
-    def _handler(self) -> type[Handler]:
-        return type("_Handler", (Handler,), {"api": self})
 
 
 class Handler(BaseHTTPRequestHandler):

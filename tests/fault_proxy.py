@@ -118,9 +118,11 @@ class FaultProxy:
         # A close alone waits for the other thread, which reads there.
         if fault.kind == "reset":
             sink.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            sink.shutdown(socket.SHUT_RD)
-        else:
-            sink.shutdown(socket.SHUT_RDWR)
-        source.shutdown(socket.SHUT_RDWR)
+        for each, how in (
+            (sink, socket.SHUT_RD if fault.kind == "reset" else socket.SHUT_RDWR),
+            (source, socket.SHUT_RDWR),
+        ):
+            with contextlib.suppress(OSError):  # the other side may have gone already
+                each.shutdown(how)
         sink.close()
         source.close()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
 from collections.abc import Sequence
 from http.client import HTTPSConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox.aws import Aws
 from sandbox.ca import Authority
+from tests.tls_server import TlsServer
 
 
-class KmsGate:
+class KmsGate(TlsServer):
     """
     :param answers: the error codes of the first ``Decrypt`` requests; all other requests go on to KMS.
     :ivar asked: how many ``Decrypt`` requests there were.
@@ -26,20 +26,7 @@ class KmsGate:
         self.asked = 0
         self.target = urlsplit(aws.endpoint_url)
         self.client_context = ssl.create_default_context(cafile=str(aws.ca_pem))
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("_Handler", (_Handler,), {"gate": self}))
-        self._server.daemon_threads = True
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*authority.server("kms-gate"))
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"https://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Handler, "gate", authority)
 
 
 class _Handler(BaseHTTPRequestHandler):

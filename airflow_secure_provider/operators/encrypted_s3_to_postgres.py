@@ -54,8 +54,8 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
     :param timeouts: of the session, in seconds: ``statement_timeout``, ``lock_timeout``,
         ``idle_in_transaction_session_timeout``.
     :param extra_columns: columns outside the contract: ``refuse`` or ``drop``.
-    :param reject_to: ``s3://bucket/key.csv``: rows that do not fit go there after the commit, encrypted, with reason and record,
-        instead of stopping the load. (templated)
+    :param reject_to: ``s3://bucket/folder/``: rows that do not fit go into an object in it after the commit, encrypted, with
+        reason and record, instead of stopping the load. (templated)
     :param max_rejected_rows: with more, the load is refused.
     :param reject_kms_keys: ARN of the KMS key that they are encrypted under, or a list of several. (templated)
     :param allow_insecure_transport: load over a connection that is weaker than the columns' class demands; it shows in

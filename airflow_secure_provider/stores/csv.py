@@ -69,7 +69,7 @@ class CsvReader:
         """
         while block := self._next_block():
             batch = self._parse(block)
-            self._refuse_blank_line(batch)
+            self._refuse_blank_line(batch, block)
             self._done += batch.num_rows
             yield batch
         self._expect_good_quotes()
@@ -160,7 +160,7 @@ class CsvReader:
                     strings_can_be_null=True,
                     quoted_strings_can_be_null=False,
                     null_values=list(self._dialect.null_values),
-                    check_utf8=True,
+                    check_utf8=not text,
                 ),
             )
         except pa.ArrowException as error:
@@ -170,18 +170,14 @@ class CsvReader:
             return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
         raise failure
 
-    def _refuse_blank_line(self, batch: Any) -> None:
+    def _refuse_blank_line(self, batch: Any, block: bytes) -> None:
         # pyarrow reads a blank line as a record of nulls, like ",,". It is one field, and so too short, unless the file
-        # has a single column. A record of nulls is taken for one if the file has a blank line at all.
-        if (
-            not self._quotes.blank_line
-            or batch.num_columns == 1
-            or not all(c.null_count for c in batch.columns)
-        ):
+        # has a single column. A record of nulls is taken for one if its block has a blank line at all.
+        if batch.num_columns == 1 or not all(column.null_count for column in batch.columns):
             return
         empty = functools.reduce(pc.and_, [pc.is_null(column) for column in batch.columns])
         index = pc.index(empty, True).as_py()
-        if index >= 0:
+        if index >= 0 and self._quotes.has_blank_line(block):
             raise FormatError(f"{self._where}: record {self._done + index + 1:,} is a blank line; remove it")
 
     def _expect_good_quotes(self) -> None:

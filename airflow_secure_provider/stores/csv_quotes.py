@@ -27,12 +27,11 @@ Bits = NDArray[np.uint64]
 class Quotes:
     """
     :ivar stray_at: offset of the first quote that stands where none may; ``None`` if there is none.
-    :ivar blank_line: whether there is a blank line outside of quotes.
     """
 
     def __init__(self, delimiter: str = ",", quote: str = '"') -> None:
         self.stray_at: int | None = None
-        self.blank_line = False
+        self._looks_for_blank_lines = self._blank_line = False
         self._delimiter, self._quote = ord(delimiter), ord(quote)
         self._quote_byte = quote.encode()
         self._open = False
@@ -57,6 +56,17 @@ class Quotes:
             self._before = block[-1]
             self._offset += len(block)
             return block.rfind(b"\n") + 1
+        return self._follow_bits(characters, skipped)
+
+    def has_blank_line(self, records: bytes) -> bool:
+        """Whether there is a blank line outside of quotes in whole records, wherever they stand in the file."""
+        alone = Quotes(chr(self._delimiter), chr(self._quote))
+        alone._looks_for_blank_lines = True
+        alone._offset = 1  # it is not the file's beginning, which may be a byte order mark
+        alone._follow_bits(np.frombuffer(records, dtype=np.uint8), 0)
+        return alone._blank_line
+
+    def _follow_bits(self, characters: NDArray[np.uint8], skipped: int) -> int:
         quotes, feeds, returns, delimiters = (
             _bits(characters == code) for code in (self._quote, _FEED, _RETURN, self._delimiter)
         )
@@ -64,10 +74,10 @@ class Quotes:
         ends = feeds | returns
         beside = ends | delimiters | quotes
         self._find_stray(quotes, inside, beside, int(characters[0]), len(characters), skipped)
-        if not self.blank_line:
+        if self._looks_for_blank_lines and not self._blank_line:
             first_of_two = _behind(ends, self._before in (_FEED, _RETURN))
             carriage = _behind(returns, self._before == _RETURN)
-            self.blank_line = bool((ends & first_of_two & ~(feeds & carriage) & ~inside).any())
+            self._blank_line = bool((ends & first_of_two & ~(feeds & carriage) & ~inside).any())
         self._open = bool(
             inside[(len(characters) - 1) // _WORD] >> np.uint64((len(characters) - 1) % _WORD) & _ONE
         )
@@ -77,13 +87,8 @@ class Quotes:
         return 0 if last < 0 else skipped + last + 1
 
     def _is_plain(self, block: bytes) -> bool:
-        """Nothing in the block needs a second look: neither a quote nor a blank line, and no carriage return."""
-        return (
-            self._quote_byte not in block
-            and b"\r" not in block
-            and b"\n\n" not in block
-            and not (self._before in (_FEED, _RETURN) and block.startswith(b"\n"))
-        )
+        """Nothing in the block needs a second look: neither a quote nor a carriage return."""
+        return self._quote_byte not in block and b"\r" not in block
 
     def _inside(self, quotes: Bits) -> Bits:
         """For each byte, whether an odd number of quotes stands before or at it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from ..model import DatasetRef, Evidence, InTransit
 from .postgres_errors import postgres_failures
 
 Connection = psycopg.Connection[Any]
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 6}  # two minutes in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,28 @@ def prepare(connection: Any) -> Connection:
             f"the PostgreSQL hook gave a {type(connection).__module__} connection, expected psycopg 3; "
             "install psycopg and SQLAlchemy 2, as Airflow 3.2 and later do"
         )
+    _notice_a_dead_peer(connection)
     with postgres_failures("PostgreSQL"):
         connection.rollback()
         connection.autocommit = True  # from here on `with connection.transaction()` is a real BEGIN … COMMIT
         # What others commit while we wait for a lock must be seen after it, whatever the role's own default is.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return connection
+
+
+def _notice_a_dead_peer(connection: Connection) -> None:
+    """Ask after a server that says nothing: without it a connection whose other end is gone is waited on for hours.
+
+    Where the connection says something of it itself, that counts.
+    """
+    told = connection.info.get_parameters()
+    if any(name.startswith(("keepalives", "tcp_user_timeout")) for name in told):
+        return
+    with socket.socket(fileno=os.dup(connection.fileno())) as there:
+        if there.family in (socket.AF_INET, socket.AF_INET6):
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEPALIVE.items():
+                there.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def act_as(connection: Connection, role: str | None) -> None:

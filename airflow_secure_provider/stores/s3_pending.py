@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from ..errors import StoreError
 from . import s3
 from .formats import Readable
 from .s3 import S3Location
 
-_PART_BYTES = 16 * 1024 * 1024
+PART_BYTES = 16 * 1024 * 1024  # 10,000 of them are 160 GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +27,34 @@ class PendingObject:
     client: Any = field(repr=False)
 
     @classmethod
-    def begin(cls, client: Any, location: S3Location, body: Readable) -> Self:
-        """Store all of *body*. An error of it leaves nothing behind."""
-        upload = _ask(client, location, "CreateMultipartUpload", "create_multipart_upload")["UploadId"]
-        parts: list[dict[str, Any]] = []
+    def begin(
+        cls,
+        client: Any,
+        location: S3Location,
+        body: Readable,
+        settings: Mapping[str, Any] | None = None,
+        first: bytes = b"",
+    ) -> Self:
+        """Store all of *body*. An error of it leaves nothing behind.
+
+        :param settings: of the object to be: metadata, server-side encryption.
+        :param first: what was read of it before, as a part of its own.
+        """
+        answer = ask(client, location, "CreateMultipartUpload", **(settings or {}))
+        pending = cls(location, answer["UploadId"], (), client)
         try:
-            while part := _part(body):
-                number = len(parts) + 1
-                answer = _ask(
-                    client,
-                    location,
-                    "UploadPart",
-                    "upload_part",
-                    UploadId=upload,
-                    PartNumber=number,
-                    Body=part,
-                )
-                parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+            parts: list[dict[str, Any]] = []
+            part = first or whole_part(body)
+            while part:
+                given = {"UploadId": pending.upload, "PartNumber": len(parts) + 1, "Body": part}
+                tag = ask(client, location, "UploadPart", **given)["ETag"]
+                parts.append({"PartNumber": given["PartNumber"], "ETag": tag})
+                part = whole_part(body)
+            return replace(pending, parts=tuple(parts))
         except BaseException:
-            cls(location, upload, (), client).abandon()
+            with suppress(StoreError):  # the bucket's lifecycle rule is the net
+                pending.abandon()
             raise
-        return cls(location, upload, tuple(parts), client)
 
     @classmethod
     def find(cls, client: Any, location: S3Location) -> Self | None:
@@ -53,7 +63,7 @@ class PendingObject:
         if not uploads:
             return None
         upload = uploads[-1]["UploadId"]
-        listed = _ask(client, location, "ListParts", "list_parts", UploadId=upload).get("Parts", [])
+        listed = ask(client, location, "ListParts", UploadId=upload).get("Parts", [])
         parts = tuple({"PartNumber": each["PartNumber"], "ETag": each["ETag"]} for each in listed)
         return cls(location, upload, parts, client)
 
@@ -62,21 +72,15 @@ class PendingObject:
         for each in _uploads(client, location):
             cls(location, each["UploadId"], (), client).abandon()
 
-    def publish(self) -> None:
-        """From now on the object is there."""
-        _ask(
-            self.client,
-            self.location,
-            "CompleteMultipartUpload",
-            "complete_multipart_upload",
-            UploadId=self.upload,
-            MultipartUpload={"Parts": list(self.parts)},
+    def publish(self) -> dict[str, Any]:
+        """From now on the object is there. :return: the store's answer."""
+        parts = {"Parts": list(self.parts)}
+        return ask(
+            self.client, self.location, "CompleteMultipartUpload", UploadId=self.upload, MultipartUpload=parts
         )
 
     def abandon(self) -> None:
-        _ask(
-            self.client, self.location, "AbortMultipartUpload", "abort_multipart_upload", UploadId=self.upload
-        )
+        ask(self.client, self.location, "AbortMultipartUpload", UploadId=self.upload)
 
 
 def _uploads(client: Any, location: S3Location) -> list[dict[str, Any]]:
@@ -88,17 +92,21 @@ def _uploads(client: Any, location: S3Location) -> list[dict[str, Any]]:
     return [each for each in answer.get("Uploads", []) if each["Key"] == location.key]
 
 
-def _ask(client: Any, location: S3Location, action: str, method: str, **given: Any) -> dict[str, Any]:
-    function = getattr(client, method)
+def ask(client: Any, location: S3Location, action: str, **given: Any) -> dict[str, Any]:
+    """One request about an object. :raises StoreError: with what to do."""
+    from botocore import xform_name
+
+    function = getattr(client, xform_name(action))
     answer: dict[str, Any] = s3.call(
         lambda: function(Bucket=location.bucket, Key=location.key, **given), location, action
     )
     return answer
 
 
-def _part(body: Readable) -> bytes:
+def whole_part(body: Readable) -> bytes:
+    """As much as a part holds; less only at the end."""
     pieces, got = [], 0
-    while got < _PART_BYTES and (piece := body.read(_PART_BYTES - got)):
+    while got < PART_BYTES and (piece := body.read(PART_BYTES - got)):
         pieces.append(piece)
         got += len(piece)
     return b"".join(pieces)

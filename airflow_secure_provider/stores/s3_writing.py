@@ -12,9 +12,8 @@ from ..model import AtRest, Evidence, InTransit
 from . import s3
 from .formats import Readable
 from .s3 import S3Location
+from .s3_pending import PART_BYTES, PendingObject, ask, whole_part
 from .tls import transport_of, weaker
-
-_PART_BYTES = 16 * 1024 * 1024  # 10,000 of them are 160 GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,41 +93,16 @@ def write(
 
 def _upload(client: Any, location: S3Location, body: Readable, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The store's last answer. The object comes to be with it, so what ends before leaves nothing behind."""
-    from botocore import xform_name
-
-    where: dict[str, Any] = {"Bucket": location.bucket, "Key": location.key}
-
-    def ask(action: str, **given: Any) -> dict[str, Any]:
-        function = getattr(client, xform_name(action))
-        answer: dict[str, Any] = s3.call(lambda: function(**where, **given), location, action)
-        return answer
-
-    first = _whole_part(body)
-    if len(first) < _PART_BYTES:
-        return ask("PutObject", Body=first, **settings)
-    upload = ask("CreateMultipartUpload", **settings)["UploadId"]
+    first = whole_part(body)
+    if len(first) < PART_BYTES:
+        return ask(client, location, "PutObject", Body=first, **settings)
+    pending = PendingObject.begin(client, location, body, settings, first)
     try:
-        parts: list[dict[str, Any]] = []
-        part = first
-        while part:
-            number = len(parts) + 1
-            tag = ask("UploadPart", UploadId=upload, PartNumber=number, Body=part)["ETag"]
-            parts.append({"PartNumber": number, "ETag": tag})
-            part = _whole_part(body)
-        return ask("CompleteMultipartUpload", UploadId=upload, MultipartUpload={"Parts": parts})
+        return pending.publish()
     except BaseException:
-        with suppress(StoreError):  # the bucket's lifecycle rule is the net
-            ask("AbortMultipartUpload", UploadId=upload)
+        with suppress(StoreError):
+            pending.abandon()
         raise
-
-
-def _whole_part(body: Readable) -> bytes:
-    """As much as a part holds; less only at the end."""
-    pieces, got = [], 0
-    while got < _PART_BYTES and (piece := body.read(_PART_BYTES - got)):
-        pieces.append(piece)
-        got += len(piece)
-    return b"".join(pieces)
 
 
 def bucket_default(client: Any, bucket: str) -> AtRest:

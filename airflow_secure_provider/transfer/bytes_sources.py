@@ -12,10 +12,12 @@ from typing import IO, Any, Protocol
 from psycopg import sql
 
 from ..errors import ConfigurationError, FormatError, StoreError
-from ..model import AtRest, DatasetRef, DatasetStatus, InTransit
+from ..model import AtRest, ColumnStatus, DatasetRef, DatasetStatus, InTransit
 from ..stores import postgres, query
 from ..stores.formats import Compression, Readable
 from ..stores.postgres_errors import postgres_failures
+from ..stores.states import read_states
+from .from_query import column_states, query_status
 
 
 class OpenBytes(Readable, Protocol):
@@ -35,6 +37,10 @@ class OpenBytes(Readable, Protocol):
     @property
     def counts(self) -> Mapping[str, int]:
         """What else there is to say, such as the number of pages."""
+
+    @property
+    def states(self) -> Mapping[str, ColumnStatus]:
+        """How columns are known to be classified and protected, where anything is known of columns."""
 
     def finish(self) -> None:
         """:raises SecureProviderError: if what was read is not the whole."""
@@ -93,6 +99,7 @@ class LocalFile:
 class _OpenFile:
     travels = False
     counts: Mapping[str, int] = {}
+    states: Mapping[str, ColumnStatus] = {}
 
     def __init__(self, file: IO[bytes], where: str, status: DatasetStatus) -> None:
         self.status = status
@@ -132,6 +139,8 @@ class _OpenFile:
 class QueryAsCsv:
     """The rows of a query as CSV with a header: every value quoted, null empty.
 
+    What is recorded of the classes and the protection of its columns goes along, as for :class:`.from_query.QuerySource`.
+
     :param connect: gives a new psycopg 3 connection.
     """
 
@@ -154,25 +163,22 @@ class QueryAsCsv:
             postgres.act_as(connection, self.set_role)
             found = query.look(connection, self.query)
             postgres.freeze(connection)
-            parts = []
-            for table in found.tables:
-                ref = postgres.dataset(connection, table)
-                parts.append(DatasetStatus(ref, declared.get(ref.namespace, AtRest()), in_transit))
-            info = connection.info
-            namespace = f"postgres://{info.host}:{info.port}"
-            ref = DatasetRef(namespace, f"{info.dbname}.query", f"{namespace}/{info.dbname}/query")
-            at_rest = declared.get(namespace, AtRest())
+            recorded = {table: read_states(connection, table) for table in found.tables}
+            status = query_status(connection, found, recorded, in_transit, declared)
             rows = sql.SQL("{} AS q").format(found.statement)
             copy = postgres.CopyReader(connection, rows, found.columns, self.where)
-            yield _OpenQuery(copy, DatasetStatus(ref, at_rest, in_transit, parts=tuple(parts)))
+            yield _OpenQuery(copy, status, column_states(found, recorded))
 
 
 class _OpenQuery:
     travels = True
     counts: Mapping[str, int] = {}
 
-    def __init__(self, copy: postgres.CopyReader, status: DatasetStatus) -> None:
+    def __init__(
+        self, copy: postgres.CopyReader, status: DatasetStatus, states: Mapping[str, ColumnStatus]
+    ) -> None:
         self.status = status
+        self.states = states
         self._copy = copy
 
     @property

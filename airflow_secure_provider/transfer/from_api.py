@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import ConfigurationError, FormatError
-from ..model import AtRest, DatasetRef, DatasetStatus
+from ..model import AtRest, ColumnStatus, DatasetRef, DatasetStatus
 from ..stores.formats import Compression
 from ..stores.http import Http, HttpAccess, Page, without_query
 from .bytes_sources import OpenBytes
@@ -117,6 +117,7 @@ class HttpApi:
 
 class _OpenApi:
     travels = True
+    states: Mapping[str, ColumnStatus] = {}
 
     def __init__(self, api: HttpApi, http: Http, at_rest: AtRest) -> None:
         self._api = api

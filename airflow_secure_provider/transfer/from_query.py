@@ -63,7 +63,7 @@ class QuerySource:
             found = query.look(connection, self.query)
             postgres.freeze(connection)
             recorded = {table: read_states(connection, table) for table in found.tables}
-            status = _status(connection, found, recorded, in_transit, declared)
+            status = query_status(connection, found, recorded, in_transit, declared)
             copy = postgres.CopyReader(
                 connection, sql.SQL("{} AS q").format(found.statement), found.columns, _NAME
             )
@@ -72,7 +72,7 @@ class QuerySource:
                 copy,
                 _NAME,
                 status,
-                _states(found, recorded),
+                column_states(found, recorded),
                 found.columns,
                 _digest(self.query),
                 _origins(connection, found),
@@ -86,7 +86,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _status(
+def query_status(
     connection: Connection,
     found: Query,
     recorded: Mapping[TableName, Mapping[str, ColumnStatus]],
@@ -107,7 +107,7 @@ def _status(
     return DatasetStatus(ref, declared.get(namespace, AtRest()), in_transit, parts=tuple(parts))
 
 
-def _states(
+def column_states(
     found: Query, recorded: Mapping[TableName, Mapping[str, ColumnStatus]]
 ) -> dict[str, ColumnStatus]:
     used = [recorded[table][name] for table, name in found.used if name in recorded[table]]

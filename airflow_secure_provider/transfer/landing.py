@@ -14,7 +14,7 @@ import pyarrow as pa
 from ..contract.contract import Contract
 from ..contract.policy import Policy
 from ..errors import ConfigurationError
-from ..model import AtRest, DatasetRef, DatasetStatus, Evidence, LandingReport
+from ..model import AtRest, ColumnStatus, DatasetRef, DatasetStatus, Evidence, LandingReport
 from ..objects.encryption_sdk_keys import RawAesKey, writing_keys
 from ..objects.encryption_sdk_writing import encrypted
 from ..stores import object_state, s3_writing
@@ -96,12 +96,13 @@ def land(
                 opened, lambda: _check(policy, contract, opened.status) if opened.travels else None
             )
             log.info("encrypting %s into %s", source.where, location.uri)
-            written, size = _write(watched, location, source, body, target, contract, task)
+            columns = tuple(opened.states.values())
+            written, size = _write(watched, location, source, body, target, contract, task, columns)
             status = opened.status
             report = LandingReport(
                 source=status,
                 target=DatasetStatus(
-                    replace(dataset, version=written.version), reached.at_rest, watched.in_transit
+                    replace(dataset, version=written.version), reached.at_rest, watched.in_transit, columns
                 ),
                 contract=contract.ref if contract else None,
                 bytes_read=opened.bytes_read,
@@ -127,10 +128,14 @@ def _write(
     target: EncryptedObject,
     contract: Contract | None,
     task: str | None,
+    columns: Sequence[ColumnStatus],
 ) -> tuple[s3_writing.Written, int]:
     ref = contract.ref if contract else None
     context = {**target.context, **writing_context(location.uri, ref, task)}
     metadata = {object_state.CONTRACT: ref.digest} if ref else {}
+    if columns:
+        metadata |= object_state.state_metadata(columns, location.uri)
+        context[object_state.BOUND] = object_state.digest(metadata)
     compression = Compression.of_key(location.key)
     if compression is not None and source.compression is None:
         body = Compressed(body, compression)

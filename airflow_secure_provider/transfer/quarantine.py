@@ -6,11 +6,13 @@ commit. A retry of a load that was committed makes it come to be, where the firs
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +25,7 @@ from ..objects.encryption_sdk_keys import RawAesKey, writing_keys
 from ..objects.encryption_sdk_writing import encrypted
 from ..protection.reversible import to_text
 from ..stores.formats import FileFormat
+from ..stores.manifest import LoadKey
 from ..stores.postgres_values import as_text
 from ..stores.s3 import S3Location
 from ..stores.s3_pending import PendingObject
@@ -40,7 +43,7 @@ class RejectTo:
 
     :param client: a boto3 S3 client.
     :param kms_client: gives a boto3 KMS client for a key ARN.
-    :param uri: the object, ``s3://bucket/key.csv``.
+    :param uri: a folder, ``s3://bucket/folder/``; each load has an object of its own in it.
     :param kms_keys: ARNs of KMS keys of which any opens it.
     :param raw_key: a key in no key service, beside them or alone.
     :param most: with one more the load is refused.
@@ -55,11 +58,10 @@ class RejectTo:
 
     def check_words(self) -> None:
         """:raises ConfigurationError: for what can't be meant."""
-        if FileFormat.of_key(S3Location.parse(self.uri).key) is not FileFormat.CSV or not self.uri.endswith(
-            ".csv"
-        ):
+        S3Location.parse(self.uri)
+        if not self.uri.endswith("/"):
             raise ConfigurationError(
-                f"reject_to {self.uri!r}: rejected rows are written as CSV; end it in .csv"
+                f"reject_to {self.uri!r}: each load has an object of its own there, so it is a folder; end it in /"
             )
         if type(self.most) is not int or self.most < 1:
             raise ConfigurationError(
@@ -74,14 +76,19 @@ class RejectTo:
 class Quarantine:
     """The rejected rows of one load."""
 
-    def __init__(self, to: RejectTo, watched: WatchedClient, where: str) -> None:
+    def __init__(self, to: RejectTo, watched: WatchedClient, where: str, identity: str) -> None:
         self._to = to
         self._watched = watched
         self._where = where
-        self._location = S3Location.parse(to.uri)
+        self._location = S3Location.parse(f"{to.uri}{identity}.csv")
         self._rows: list[tuple[Any, int, str]] = []
         self._bytes = 0
         self._pending: PendingObject | None = None
+
+    @property
+    def uri(self) -> str | None:
+        """The object; ``None`` if nothing was rejected."""
+        return self._location.uri if self._rows else None
 
     @property
     def count(self) -> int:
@@ -120,8 +127,8 @@ class Quarantine:
             return
         keys = writing_keys(self._to.kms_client, self._to.kms_keys, self._to.raw_key)
         name = self._to.kms_keys[0] if self._to.kms_keys else str(self._to.raw_key)
-        context = writing_context(self._to.uri, contract.ref, task)
-        body = encrypted(io.BytesIO(self._as_csv()), keys, name, context, self._to.uri)
+        context = writing_context(self._location.uri, contract.ref, task)
+        body = encrypted(io.BytesIO(self._as_csv()), keys, name, context, self._location.uri)
         PendingObject.abandon_all(self._watched.client, self._location)
         self._pending = PendingObject.begin(self._watched.client, self._location, body)
 
@@ -129,14 +136,14 @@ class Quarantine:
         """After the commit."""
         if self._pending is not None:
             self._pending.publish()
-            log.warning("%s rows were rejected; they are in %s", f"{len(self._rows):,}", self._to.uri)
+            log.warning("%s rows were rejected; they are in %s", f"{len(self._rows):,}", self._location.uri)
 
     def publish_earlier(self) -> None:
         """What an earlier run of the same load has prepared, and not brought to its end after its commit."""
         pending = PendingObject.find(self._watched.client, self._location)
         if pending is not None:
             pending.publish()
-            log.warning("rows that an earlier run has rejected are in %s", self._to.uri)
+            log.warning("rows that an earlier run has rejected are in %s", self._location.uri)
 
     def abandon(self) -> None:
         """Nothing was committed."""
@@ -158,12 +165,17 @@ class Quarantine:
 
 
 @contextmanager
-def quarantine(to: RejectTo | None, where: str) -> Iterator[Quarantine | None]:
+def quarantine(to: RejectTo | None, where: str, key: LoadKey) -> Iterator[Quarantine | None]:
+    """
+    :param where: the source, for messages.
+    :param key: what makes two loads the same: they have the same object.
+    """
     if to is None:
         yield None
         return
     with WatchedClient(to.client).watching() as watched:
-        yield Quarantine(to, watched, where)
+        identity = hashlib.sha256(json.dumps(astuple(key)).encode()).hexdigest()[:24]
+        yield Quarantine(to, watched, where, identity)
 
 
 def _text(column: Any) -> Any:

@@ -18,7 +18,7 @@ from ..stores.audit import Revealing
 from ..stores.manifest import LoadKey
 from .checks import Checked, Options, check
 from .pipeline import Timings
-from .quarantine import Quarantine, quarantine
+from .quarantine import Quarantine, RejectTo, quarantine
 from .rows import ProtectedRows
 from .sources import OpenSource, Source
 from .targets import Load, OpenTarget, Stored, Target
@@ -64,8 +64,7 @@ def transfer(
         revealing = _revealing(opened, checked, chosen, task, source.where, there)
         if revealing is not None:
             there.announce(revealing)
-        with quarantine(chosen.reject, checked.source.dataset.uri) as rejected:
-            return _Run(opened, contract, there, target.mode, checked, task, began, revealing, rejected).run()
+        return _Run(opened, contract, there, target.mode, checked, task, began, revealing).run(chosen.reject)
 
 
 def _revealing(
@@ -94,7 +93,6 @@ class _Run:
         task: str | None,
         began: float,
         revealing: Revealing | None = None,
-        rejected: Quarantine | None = None,
     ) -> None:
         self._opened = opened
         self._contract = contract
@@ -104,11 +102,17 @@ class _Run:
         self._task = task
         self._began = began
         self._revealing = revealing
-        self._rejected = rejected
+        self._rejected: Quarantine | None = None
         self._timings = Timings()
         self._where = checked.source.dataset.uri
 
-    def run(self) -> TransferReport:
+    def run(self, reject: RejectTo | None = None) -> TransferReport:
+        """:param reject: where rows go that do not fit."""
+        key = self._load_key()
+        with quarantine(reject, self._where, key) as self._rejected:
+            return self._run(key)
+
+    def _run(self, key: LoadKey) -> TransferReport:
         log.info("loading %s into %s (%s)", self._where, self._target.name, self._mode)
         log.info("columns: %s", ", ".join(map(_in_words, self._checked.steps)))
         if self._rejected is not None:
@@ -120,7 +124,7 @@ class _Run:
             contract=self._contract,
             columns=self._checked.target.columns,
             steps=self._checked.steps,
-            key=self._load_key(),
+            key=key,
             versioned=self._opened.version is not None,
             task=self._task,
             revealing=self._revealing,
@@ -210,6 +214,7 @@ class _Run:
             warnings=self._checked.warnings,
             policy=self._contract.policy.name,
             rejected=self._rejected.count if self._rejected is not None and not stored.already else 0,
+            rejected_to=self._rejected.uri if self._rejected is not None and not stored.already else None,
         )
 
 

@@ -47,7 +47,7 @@ from tests import api_server
 from tests.api_server import API_KEY, CLIENT_ID, CLIENT_SECRET, Api, Fault
 from tests.protection.said import everything_said
 
-from .world import BUCKET, CANARY, HEADER, World, as_csv, customers
+from .world import BUCKET, CANARY, COLUMNS, HEADER, World, as_csv, customers
 
 CLIENT = aws_encryption_sdk.EncryptionSDKClient(
     commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT
@@ -236,6 +236,32 @@ def test_a_query(landing: Landing) -> None:
     assert lines[1].startswith('"1","AQAAAA')
     assert [part.dataset.name for part in report.source.parts] == [f"{world.database.name}.crm.customers"]
     assert report.source.in_transit.verified
+    states = {column.name: column for column in report.target.columns}
+    assert states["email"].protection == "tokenize"
+    to = landing.target()
+    lower = {"id": {"method": "none", "type": "integer"}, "email": "none", "amount": "none"}
+    with pytest.raises(
+        ContractError, match="column 'email' is recorded as restricted and the contract calls it internal"
+    ):
+        world.load(world.source(to.uri, context={}), lower)
+
+
+def test_what_a_query_gave_goes_on_as_it_was(landing: Landing) -> None:
+    """Tokens are loaded as tokens, without the keyset."""
+    world = landing.world
+    world.load_rows(customers(30))
+    landing.land(QueryAsCsv(world.database.connect, "SELECT id, email FROM crm.customers"))
+    world.execute("CREATE TABLE crm.copied (id bigint, email text)")
+    columns = {"id": COLUMNS["id"], "email": COLUMNS["email"]}
+    options = world.options(keyset=None)
+    assert (
+        world.load(
+            world.source(landing.target().uri, context={}), columns, "crm.copied", options=options
+        ).rows
+        == 30
+    )
+    joined = "SELECT count(*) FROM crm.copied JOIN crm.customers USING (id, email)"
+    assert world.query(joined) == [(30,)]
 
 
 def test_a_query_over_a_connection_that_is_not_verified(landing: Landing) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +14,7 @@ from botocore.config import Config
 from psycopg.conninfo import make_conninfo
 
 from airflow_secure_provider.errors import StoreError, StoreUnavailable
-from airflow_secure_provider.stores import s3
+from airflow_secure_provider.stores import postgres, s3
 from tests.fault_proxy import Fault, FaultProxy
 
 from .world import World, as_csv, customers
@@ -154,6 +156,15 @@ def test_a_connection_to_postgres_that_breaks(world: World, message: bytes) -> N
 TABLE_AGAIN = """
 TRUNCATE crm.customers, secure_provider.load_manifest RESTART IDENTITY; DELETE FROM secure_provider.column_state
 """
+
+
+@pytest.mark.parametrize("own", [{}, {"keepalives_idle": 7}])
+def test_a_server_that_is_gone_is_noticed(world: World, own: dict[str, int]) -> None:
+    """The kernel asks after it; the connection's own setting goes before."""
+    connection = postgres.prepare(world.database.connect(**own))
+    with connection, socket.socket(fileno=os.dup(connection.fileno())) as there:
+        assert there.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert there.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == own.get("keepalives_idle", 60)
 
 
 def test_a_lost_answer_to_commit(world: World, message: bytes) -> None:

@@ -44,11 +44,16 @@ class Bin:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.key = f"rejected/{secrets.token_hex(6)}.csv"
+        self.folder = f"rejected/{secrets.token_hex(6)}/"
 
     @property
     def uri(self) -> str:
-        return f"s3://{BUCKET}/{self.key}"
+        return f"s3://{BUCKET}/{self.folder}"
+
+    @property
+    def keys(self) -> list[str]:
+        found = self.world.lake.s3.list_objects_v2(Bucket=BUCKET, Prefix=self.folder).get("Contents", [])
+        return [each["Key"] for each in found]
 
     def to(self, most: int = 10, **settings: Any) -> RejectTo:
         lake = self.world.lake
@@ -60,20 +65,20 @@ class Bin:
         return self.world.load(source, options=options, **settings)
 
     def rows(self) -> list[dict[str, str]] | None:
-        try:
-            body = self.world.lake.s3.get_object(Bucket=BUCKET, Key=self.key)["Body"].read()
-        except self.world.lake.s3.exceptions.NoSuchKey:
+        if not self.keys:
             return None
+        (name,) = self.keys
+        body = self.world.lake.s3.get_object(Bucket=BUCKET, Key=name)["Body"].read()
         assert CANARY.encode() not in body
         key = KMSMasterKey(key_id=self.world.lake.key, client=self.world.lake.kms)
         plain, header = CLIENT.decrypt(source=body, key_provider=key)
-        assert header.encryption_context["secure-provider:dataset"] == self.uri
+        assert header.encryption_context["secure-provider:dataset"] == f"s3://{BUCKET}/{name}"
         assert header.encryption_context["secure-provider:run"] == "dag/task/run/-1"
         return list(csv.DictReader(io.StringIO(plain.decode())))
 
     def uploads(self) -> int:
         found = self.world.lake.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
-        return len([each for each in found if each["Key"] == self.key])
+        return len([each for each in found if each["Key"].startswith(self.folder)])
 
 
 @pytest.fixture
@@ -106,7 +111,8 @@ def test_bad_rows_go_there_and_the_others_are_loaded(
         assert [row[name] for name in HEADER] == list(rows[record - 1])
         assert f"column {bad[record]!r}, record {record:,}: the value is not" in row["_reject_reason"]
         assert CANARY not in row["_reject_reason"]
-    assert f"5 rows were rejected; they are in {bin_.uri}" in caplog.text
+    assert report.rejected_to == f"s3://{BUCKET}/{bin_.keys[0]}"
+    assert f"5 rows were rejected; they are in {report.rejected_to}" in caplog.text
     assert CANARY not in caplog.text + str(report.as_dict())
     assert bin_.uploads() == 0
 
@@ -130,6 +136,15 @@ def test_what_was_rejected_is_corrected_and_loaded(world: World, bin_: Bin) -> N
     report = world.load(body, options=world.options(extra_columns="drop"))
     assert report.rows == 5
     assert world.query("SELECT count(*), sum(id) FROM crm.customers") == [(1_000, 500_500)]
+
+
+def test_two_loads_do_not_meet(world: World, bin_: Bin) -> None:
+    """Mapped tasks have the same settings."""
+    for first in (1, 2_001):
+        rows = customers(100, first=first)
+        rows[5] = changed(rows[5], "amount", f"{CANARY} x")
+        assert bin_.load(world.lake.encrypt(as_csv(rows)).data).rejected == 1
+    assert len(bin_.keys) == 2
 
 
 def test_no_bad_rows_make_no_object(world: World, bin_: Bin) -> None:
@@ -238,8 +253,7 @@ def test_a_key_that_refuses_stops_the_load(world: World, bin_: Bin) -> None:
         ({"most": True}, "takes max_rejected_rows="),
         ({"kms_keys": []}, "name the KMS keys"),
         ({"kms_keys": "arn"}, "name the KMS keys"),
-        ({"uri": "s3://b/x.parquet"}, "end it in .csv"),
-        ({"uri": "s3://b/x.csv.gz"}, "end it in .csv"),
+        ({"uri": "s3://b/x.csv"}, "so it is a folder; end it in /"),
     ],
 )
 def test_what_can_not_be_meant(world: World, bin_: Bin, settings: dict[str, Any], says: str) -> None:
