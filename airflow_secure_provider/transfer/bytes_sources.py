@@ -15,6 +15,7 @@ from ..errors import ConfigurationError, FormatError, StoreError
 from ..model import AtRest, ColumnStatus, DatasetRef, DatasetStatus, InTransit
 from ..stores import postgres, query
 from ..stores.formats import Compression, Readable
+from ..stores.postgres_copy import CopyReader
 from ..stores.postgres_errors import postgres_failures
 from ..stores.states import read_states
 from .from_query import column_states, query_status
@@ -166,7 +167,7 @@ class QueryAsCsv:
             recorded = {table: read_states(connection, table) for table in found.tables}
             status = query_status(connection, found, recorded, in_transit, declared)
             rows = sql.SQL("{} AS q").format(found.statement)
-            copy = postgres.CopyReader(connection, rows, found.columns, self.where)
+            copy = CopyReader(connection, rows, found.columns, self.where)
             yield _OpenQuery(copy, status, column_states(found, recorded))
 
 
@@ -174,9 +175,7 @@ class _OpenQuery:
     travels = True
     counts: Mapping[str, int] = {}
 
-    def __init__(
-        self, copy: postgres.CopyReader, status: DatasetStatus, states: Mapping[str, ColumnStatus]
-    ) -> None:
+    def __init__(self, copy: CopyReader, status: DatasetStatus, states: Mapping[str, ColumnStatus]) -> None:
         self.status = status
         self.states = states
         self._copy = copy

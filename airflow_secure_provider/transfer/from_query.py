@@ -21,6 +21,7 @@ from ..model import (
 )
 from ..stores import postgres, query
 from ..stores.postgres import Connection, TableName
+from ..stores.postgres_copy import CopyReader
 from ..stores.postgres_errors import postgres_failures
 from ..stores.query import Query
 from ..stores.states import read_states
@@ -64,9 +65,7 @@ class QuerySource:
             postgres.freeze(connection)
             recorded = {table: read_states(connection, table) for table in found.tables}
             status = query_status(connection, found, recorded, in_transit, declared)
-            copy = postgres.CopyReader(
-                connection, sql.SQL("{} AS q").format(found.statement), found.columns, _NAME
-            )
+            copy = CopyReader(connection, sql.SQL("{} AS q").format(found.statement), found.columns, _NAME)
             return OpenRows(
                 connection,
                 copy,

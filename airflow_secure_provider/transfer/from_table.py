@@ -13,6 +13,7 @@ from ..stores import postgres
 from ..stores.condition import checked_condition
 from ..stores.csv import CsvReader
 from ..stores.postgres import TableColumn, TableName
+from ..stores.postgres_copy import CopyReader
 from ..stores.postgres_errors import postgres_failures
 from ..stores.states import read_states
 from .sources import OpenSource
@@ -66,7 +67,7 @@ class PostgresSource:
                 if self.rows is None
                 else checked_condition(connection, table.identifier, str(table), self.rows)
             )
-            copy = postgres.CopyReader(connection, table.identifier, columns, str(table), condition)
+            copy = CopyReader(connection, table.identifier, columns, str(table), condition)
             return OpenRows(connection, copy, str(table), status, states, columns, self.rows)
         except BaseException:
             raw.close()
@@ -81,7 +82,7 @@ class OpenRows:
     """
 
     connection: Any
-    copy: postgres.CopyReader
+    copy: CopyReader
     name: str
     status: DatasetStatus
     states: Mapping[str, ColumnStatus]

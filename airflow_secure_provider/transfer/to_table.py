@@ -19,7 +19,8 @@ from ..protection.plan import ColumnStep, fit
 from ..protection.reversible import as_bytes
 from ..stores import audit, create_table, manifest, postgres, staging, states, upsert
 from ..stores.audit import Revealing
-from ..stores.postgres import Connection, CopyWriter, TableColumn, TableName
+from ..stores.postgres import Connection, TableColumn, TableName
+from ..stores.postgres_copy import CopyWriter
 from ..stores.postgres_errors import postgres_failures
 from ..stores.postgres_types import arrow_type, is_text, needs_text
 from ..stores.postgres_values import prepared
