@@ -52,7 +52,15 @@ class VaultStandIn:
         self.root_token = f"hvs.{secrets.token_urlsafe(24)}"
         self.unseal_key = secrets.token_hex(32)
         module = [sys.executable, "-m", "sandbox.vault_stand_in"]
-        command: list[str | Path] = [*module, "--certificate", certificate, "--key", key]
+        command: list[str | Path] = [
+            *module,
+            "--certificate",
+            certificate,
+            "--key",
+            key,
+            "--client-ca",
+            self.ca_pem,
+        ]
         process = Process(
             "the Vault stand-in",
             [*command, "--port", str(self.port), "--port-file", port_file],
@@ -93,6 +101,11 @@ class VaultStandIn:
         return [
             each for each in listed if each["lease_id"].startswith(prefix) and state in (None, each["state"])
         ]
+
+    def audited(self, path: str) -> list[dict[str, Any]]:
+        """The admitted requests to a path: who asked, and the names of what was sent."""
+        listed: list[dict[str, Any]] = self._own("get", "audit")["audit"]
+        return [each for each in listed if each["path"].startswith(path)]
 
     def inject(self, *faults: dict[str, Any]) -> None:
         """

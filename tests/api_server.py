@@ -25,6 +25,7 @@ class Api(TlsServer):
     :ivar records: what it gives, in pages of :attr:`page_size`.
     :ivar faults: each is given one request, in their order; it returns whether it has answered it.
     :ivar seen: path with query and headers of each request.
+    :ivar make_token: what a token is.
     :ivar life: seconds that a token lives, as it is told and as it is held.
     """
 
@@ -34,6 +35,7 @@ class Api(TlsServer):
         self.faults: list[Fault] = []
         self.seen: list[tuple[str, Mapping[str, str]]] = []
         self.life = 300.0
+        self.make_token: Callable[[], str] = lambda: secrets.token_urlsafe(24)
         self.tokens: dict[str, float] = {}
         self.forms: list[dict[str, str]] = []
         self.ca = str(authority.ca_pem)
@@ -84,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
         if who != (CLIENT_ID, CLIENT_SECRET) or given.get("grant_type") != "client_credentials":
             self.answer(401, {"error": "invalid_client", "error_description": f"no client {who}"})
             return
-        token = secrets.token_urlsafe(24)
+        token = self.api.make_token()
         self.api.tokens[token] = time.monotonic() + self.api.life
         self.answer(200, {"access_token": token, "token_type": "Bearer", "expires_in": self.api.life})
 

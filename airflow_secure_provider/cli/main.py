@@ -11,6 +11,7 @@ from .. import __version__
 from ..errors import SecureProviderError
 from .files import protect, reveal
 from .keys import keys
+from .leases import leases
 
 
 class _Group(click.Group):
@@ -26,7 +27,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="airflow-secure")
 def cli() -> None:
-    """Keysets, and files that are protected or revealed."""
+    """Keysets, files that are protected or revealed, and what Vault has lent."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,5 +48,5 @@ def init_db(grant_to: str | None) -> None:
     click.echo(DDL + (grants(grant_to) if grant_to else ""))
 
 
-for command in (keys, protect, reveal):
+for command in (keys, protect, reveal, leases):
     cli.add_command(command)

@@ -17,10 +17,14 @@ def credential_facets() -> dict[str, CredentialsRunFacet]:
             "engine": record.engine,
             "mount": record.mount,
             "role": record.role,
-            "leaseIdSha256": record.hashed_lease_id,
+            **({"leaseIdSha256": record.hashed_lease_id} if record.hashed_lease_id else {}),
             "issuedAt": record.issued_at,
+            "expiresAt": record.expires_at,
             "ttlSeconds": record.ttl_seconds,
             "renewable": record.renewable,
+            "renewals": record.renewals,
+            **({"renewedAt": record.renewed_at} if record.renewed_at else {}),
+            **({"revokedAt": record.revoked_at} if record.revoked_at else {}),
         }
         for record in records
     ]

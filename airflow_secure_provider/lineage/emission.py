@@ -9,7 +9,7 @@ from .credentials import credential_facets
 
 
 def emit_credentials(task_instance: Any) -> None:
-    """A RUNNING event with the credential facet; nothing if OpenLineage is off."""
+    """An OTHER event with the credential facet, after the run's last state; nothing if OpenLineage is off."""
     from airflow.providers.openlineage.api.core import emit, is_openlineage_active
     from airflow.providers.openlineage.plugins.macros import (
         lineage_job_name,
@@ -22,7 +22,7 @@ def emit_credentials(task_instance: Any) -> None:
         return
     emit(
         RunEvent(
-            eventType=RunState.RUNNING,
+            eventType=RunState.OTHER,
             eventTime=datetime.now(UTC).isoformat(),
             run=Run(runId=lineage_run_id(task_instance), facets=dict(credential_facets())),
             job=Job(namespace=lineage_job_namespace(), name=lineage_job_name(task_instance)),

@@ -57,7 +57,7 @@ class CredentialsRunFacet(RunFacet):
 
     @staticmethod
     def _get_schema() -> str:
-        return "urn:airflow-secure-provider:facet:CredentialsRunFacet:1-0-0"
+        return "urn:airflow-secure-provider:facet:CredentialsRunFacet:1-1-0"
 
 
 def input_datasets(status: DatasetStatus, contract: ContractRef | None) -> list[InputDataset]:

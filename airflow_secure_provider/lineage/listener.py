@@ -8,8 +8,10 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from airflow.configuration import AIRFLOW_HOME
 from airflow.listeners import hookimpl
 
 from .. import leases
@@ -37,41 +39,66 @@ def _harmless(hook: Callable[..., None]) -> Callable[..., None]:
 def on_starting(component: Any) -> None:
     """In a task's own process, before its DAG file is parsed."""
     if type(component).__name__ == "TaskRunnerMarker":
-        leases.enter_task_process()
+        _enter()
 
 
 @hookimpl(tryfirst=True)
 @_harmless
 def on_task_instance_running(previous_state: Any, task_instance: Any) -> None:
-    """``dags test`` and ``tasks test`` call no ``on_starting``."""
-    leases.enter_task_process()
-
-
-@hookimpl
-@_harmless
-def on_task_instance_success(previous_state: Any, task_instance: Any) -> None:
-    _report_credentials(task_instance)
-
-
-@hookimpl
-@_harmless
-def on_task_instance_failed(previous_state: Any, task_instance: Any, error: Any) -> None:
-    _report_credentials(task_instance)
+    """Before OpenLineage forks: what is leased now is inherited. ``dags test`` and ``tasks test`` call no ``on_starting``."""
+    global _running
+    task = getattr(task_instance, "task", None)
+    if task is None:  # a state that was set from outside, in the API server
+        return
+    _running = task_instance
+    _enter(".".join(str(getattr(task_instance, name)) for name in ("dag_id", "task_id", "run_id")))
+    leases.revoke_on_sigterm()
+    _resolve_connections(task)
 
 
 @hookimpl
 @_harmless
 def before_stopping(component: Any) -> None:
     """At a task process's normal end, after the lineage of its last state has used the connection."""
-    if type(component).__name__ == "TaskRunnerMarker":
-        leases.revoke_task_leases()
-
-
-def _report_credentials(task_instance: Any) -> None:
-    """Our own operators carry the facet on their COMPLETE or FAIL event; other tasks get an event of their own."""
-    task = getattr(task_instance, "task", None)
-    if task is None or getattr(task, "reports_credentials", False) or not leases.credential_records():
+    if type(component).__name__ != "TaskRunnerMarker":
         return
-    from .emission import emit_credentials
+    leases.revoke_task_leases()
+    if _running is not None and leases.credential_records():
+        from .emission import emit_credentials
 
-    emit_credentials(task_instance)
+        emit_credentials(_running)
+
+
+_running: Any = None
+
+
+def _enter(name: str | None = None) -> None:
+    from airflow.sdk.configuration import conf
+
+    if leases.JOURNAL.folder is None:
+        folder = conf.get("secure_provider", "lease_journal", fallback="")
+        leases.JOURNAL.folder = Path(folder or Path(AIRFLOW_HOME) / "secure_provider_leases")
+    leases.enter_task_process(name)
+
+
+def _resolve_connections(task: Any) -> None:
+    """Look up, with our backend only, what the task's rendered ``*conn_id`` fields name.
+
+    What fails here fails again, with its message, when the task looks it up.
+    """
+    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+
+    conn_ids = {
+        value
+        for name, value in vars(task).items()
+        if name.endswith("conn_id") and value and isinstance(value, str)
+    }
+    for backend in ensure_secrets_backend_loaded():
+        if not getattr(backend, "issues_leases", False):
+            continue
+        for conn_id in sorted(conn_ids):
+            try:
+                backend.get_conn_value(conn_id)
+            except Exception as error:  # noqa: BLE001 (see above)
+                log.debug("connection %r was not looked up ahead: %s", conn_id, type(error).__name__)
+                return

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 class SecureTransferOperator(BaseOperator):
     """The shared half of a transfer; not for DAGs."""
 
-    reports_credentials = True  # see lineage.listener
     ui_color = "#d9ead3"
     _execution: Execution | None = None
     reveal_with: str | None = None

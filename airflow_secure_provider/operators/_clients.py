@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.configuration import conf
 
+from .. import leases
 from ..contract.policy import BUILT_IN, Policy
 from ..contract.policy_document import from_document
 from ..crypto.keyset import Keyset
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _CUSTOMER_KEY_BYTES = 32
+_KILL_SECONDS = 2.0  # with the cancelling before it, less than the five until SIGKILL
 _MOST_SESSION_NAME = 64
 
 
@@ -68,9 +70,9 @@ class HookClients:
         return self._client_of(hook)
 
     def connect(self, conn_id: str) -> Any:
-        from airflow.providers.postgres.hooks.postgres import PostgresHook
+        from ..connections import connect_postgres
 
-        return PostgresHook(postgres_conn_id=conn_id).get_conn()
+        return connect_postgres(conn_id)
 
     def customer_key(self, conn_id: str | None) -> bytes | None:
         """:raises ConfigurationError: unless the connection's password is the base64 of 32 bytes."""
@@ -131,18 +133,20 @@ class HookClients:
         self._connection = connection
 
     def kill(self) -> None:
-        """PostgreSQL rolls back when the connection goes; the statement that runs is cancelled first."""
+        """PostgreSQL rolls back when the connection goes; the statement that runs is cancelled first, and the user revoked."""
         connection = self._connection
         if connection is None or connection.closed:
+            leases.revoke_task_leases(deadline_seconds=_KILL_SECONDS)
             return
         try:
-            connection.cancel_safe(timeout=2.0)
+            connection.cancel_safe(timeout=1.0)
         except Exception as error:  # noqa: BLE001 (whatever it is: closing, which follows, is what counts)
             log.warning(
                 "the statement could not be cancelled (%s); the connection is closed", type(error).__name__
             )
         finally:
             connection.close()
+            leases.revoke_task_leases(deadline_seconds=_KILL_SECONDS)
 
     def open_keyset_at(self, uri: str | None, conn_id: str | None = None) -> Keyset | None:
         if not uri:

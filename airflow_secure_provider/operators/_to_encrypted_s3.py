@@ -26,7 +26,6 @@ class ToEncryptedS3Operator(BaseOperator):
         "encryption_context",
         "aws_conn_id",
     )
-    reports_credentials = True  # see lineage.listener
     ui_color = "#d9ead3"
     postgres_conn_id: str | None = None
     _landing: Landing | None = None

@@ -35,7 +35,6 @@ class ReprotectColumnsOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("keyset", "aws_conn_id", "postgres_conn_id", "set_role")
-    reports_credentials = True  # see lineage.listener
     ui_color = "#d9ead3"
     _run: ReprotectionRun | None = None
 

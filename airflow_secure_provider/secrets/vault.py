@@ -1,105 +1,103 @@
-"""The Vault secrets backend: KV as the hashicorp provider has it, and dynamic database credentials."""
+"""The Vault secrets backend: KV as the hashicorp provider has it, and credentials that live as long as the task."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from airflow.providers.hashicorp.secrets.vault import VaultBackend
 
 from airflow_secure_provider import leases
 from airflow_secure_provider.errors import ConfigurationError, StoreError
-from airflow_secure_provider.vault import (
-    CONNECT_TIMEOUT_SECONDS,
-    READ_TIMEOUT_SECONDS,
-    REVOKE_TIMEOUT_SECONDS,
-    Lease,
-    LeaseKey,
-    fingerprint,
-    issue_database_lease,
-    revoke,
-    session,
-    vault_failure,
-)
+from airflow_secure_provider.inspection.vault_access import Credential, VaultAccess
+from airflow_secure_provider.vault.failures import vault_failure
+from airflow_secure_provider.vault.lease import Lease, LeaseKey
+from airflow_secure_provider.vault.sessions import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
+
+from ._client import BackendClient, Kv
+from ._dynamic import CONNECTION_KEYS, LEASED_KEYS, DynamicConnection, DynamicConnections, declared
+from ._lender import BackendLender
+from ._settings import CACHE_SECONDS, own_settings, refuse_unknown
 
 T = TypeVar("T")
 
-_DYNAMIC_KEYS = {"engine", "role", "mount", "template", "connection"}
-_CONNECTION_KEYS = {"conn_type", "description", "host", "port", "schema", "extra", "login", "password"}
-_LEASED_KEYS = {"login", "password"}
-# Who we are to Vault: look-ups that differ in any of these share no lease.
-_IDENTITY = [
-    "auth_type",
-    "auth_mount_point",
-    "role_id",
-    "token",
-    "token_path",
-    "username",
-    "key_id",
-    "kubernetes_role",
-    "kubernetes_jwt_path",
-    "jwt_role",
-    "jwt_token",
-    "jwt_token_path",
-    "gcp_key_path",
-    "azure_tenant_id",
-    "radius_host",
-    "region",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class DynamicConnection:
-    """One entry of ``dynamic``, checked."""
-
-    engine: str
-    role: str
-    mount: str
-    template: str | None  # KV path below mount_point
-    connection: Mapping[str, Any] | None  # what the template would hold, inline
+_MASKED_FROM = 5  # characters; Airflow masks nothing shorter
 
 
 class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
     """
-    Connections and variables from Vault; connections named in ``dynamic`` with a login made for the task.
+    Connections and variables from Vault; dynamic connections with a credential made for the task.
 
     Takes every argument of the hashicorp provider's ``VaultBackend``, and behaves like it, except that Vault being
     unreachable, sealed, throttling or denying ends the look-up with an error that says so, and never continues
     with another store, and that it gives up in bounded time.
 
-    :param dynamic: connection id → ``{"engine": "database", "role": …, "mount": "database", "template":
-        "connections/crm"}``. The template is a KV secret below ``mount_point`` with all of the connection but login
-        and password; instead of it ``"connection": {"conn_type": "postgres", "host": …}`` says the same inline.
+    :param dynamic: connection id, or a pattern such as ``crm_*``, → ``{"engine": "database", "role": …,
+        "mount": "database", "template": "connections/crm"}``. The template is a KV secret below ``mount_point`` with all
+        of the connection but login and password; ``"connection": {"conn_type": "postgres", …}`` says the same inline.
+        ``static_role`` instead of ``role`` for one whose password Vault rotates. ``"engine": "aws"`` takes ``role``,
+        ``role_arn`` and ``ttl``. ``teams`` restricts it. In a pattern's entry ``{conn_id}`` stands for the id.
     :param secret_id_path: file that holds the AppRole's secret id; read at every login, so that it can be replaced.
+    :param secret_id_wrapping_token_path: file with a response-wrapping token of the secret id. The first process unwraps
+        it and keeps the secret id in ``secret_id_path``, which belongs on a memory file system.
     :param ca_cert: file with the CA that issued Vault's certificate; the same as ``verify``.
+    :param client_cert: file with the certificate that we show to Vault (mutual TLS, and ``auth_type="cert"``).
+    :param client_key: file with its key.
+    :param cert_role: role of the TLS certificate login, for ``auth_type="cert"``.
+    :param jwt_client_credentials: for ``auth_type="jwt"``: get the JWT by OAuth 2.0 client credentials:
+        ``{"token_url": …, "client_id": …, "client_secret_path": …, "scope": …, "audience": …, "ca_cert": …}``.
+    :param allow_tokens: kinds of token that are refused otherwise: ``root``, ``never-expiring``, ``over-broad``.
+    :param cache_seconds: how long a task remembers a KV value (default 5, at most 60, 0 for never).
     """
+
+    issues_leases = True  # see lineage.listener
 
     def __init__(
         self,
         *args: Any,
         dynamic: Mapping[str, Mapping[str, Any]] | str | None = None,
         secret_id_path: str | None = None,
+        secret_id_wrapping_token_path: str | None = None,
         ca_cert: str | None = None,
+        client_cert: str | None = None,
+        client_key: str | None = None,
+        cert_role: str | None = None,
+        jwt_client_credentials: Mapping[str, str] | str | None = None,
+        allow_tokens: Iterable[str] | str = (),
+        cache_seconds: float | str = CACHE_SECONDS,
         **kwargs: Any,
     ) -> None:
-        if ca_cert is not None:
-            if "verify" in kwargs:
-                raise ConfigurationError(
-                    "backend_kwargs has both ca_cert and verify; they mean the same: give one"
-                )
-            kwargs["verify"] = ca_cert
         if secret_id_path is not None and kwargs.get("secret_id"):
             raise ConfigurationError("backend_kwargs has both secret_id and secret_id_path; give one")
+        if secret_id_path or secret_id_wrapping_token_path:
+            kwargs.setdefault("auth_type", "approle")
+        own = own_settings(
+            secret_id_path=secret_id_path,
+            secret_id_wrapping_token_path=secret_id_wrapping_token_path,
+            cert_role=cert_role,
+            jwt_client_credentials=jwt_client_credentials,
+            allow_tokens=allow_tokens,
+            cache_seconds=cache_seconds,
+        )
+        _take_tls(kwargs, ca_cert, client_cert, client_key)
         kwargs.setdefault("timeout", (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS))
-        super().__init__(*args, **kwargs)
-        self.dynamic = _checked(dynamic)
-        self.secret_id_path = secret_id_path
-        self._brings_session = "session" in kwargs
-        self._session_pid: int | None = None
+        by_certificate = kwargs.get("auth_type") == "cert"
+        if by_certificate and not kwargs.get("cert"):
+            raise ConfigurationError('auth_type "cert" takes client_cert and client_key')
+        # The provider makes a client of its own, which is replaced; of the two it is the one that knows no "cert".
+        stock = {**kwargs, "auth_type": "token", "token": "cert"} if by_certificate else dict(kwargs)
+        if own.jwt_client_credentials is not None:
+            stock["jwt_token_path"] = stock.get("jwt_token_path") or "-"
+        super().__init__(*args, **stock)
+        self.dynamic = DynamicConnections(dynamic)
+        self.own = own
+        provided: Any = self.__dict__.pop("vault_client")
+        given = {name: getattr(provided, name) for name in _CLIENT_ARGUMENTS} | provided.kwargs
+        if by_certificate:
+            given |= {"auth_type": "cert", "token": None}
+        self.vault_client = BackendClient(own, **given)
+        self._kv = Kv(self.vault_client)
 
     # What Airflow calls.
 
@@ -110,14 +108,7 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
         :raises AirflowSecretsBackendAccessDenied: Vault did not answer or did not allow it, or this process may not
             lease; the message says which.
         """
-        entry = self.dynamic.get(conn_id)
-        if entry is not None:
-            return self._guarded(f"connection {conn_id!r}", lambda: self._leased(conn_id, entry, team_name))
-        if self.connections_path is None:
-            return None
-        return self._guarded(
-            f"connection {conn_id!r}", lambda: self._stock("get_conn_value", conn_id, team_name)
-        )
+        return self._guarded(f"connection {conn_id!r}", lambda: self._connection(conn_id, team_name))
 
     def get_variable(self, key: str, team_name: str | None = None) -> str | None:
         if self.variables_path is None:
@@ -143,10 +134,30 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
                 kind = type(error).__name__
             raise StoreError(
                 f"the secret is not a connection ({kind}); give it conn_uri, or the fields of a connection: "
-                + ", ".join(sorted(_CONNECTION_KEYS))
+                + ", ".join(sorted(CONNECTION_KEYS))
             )
 
         return self._guarded(f"connection {conn_id!r}", deserialize)
+
+    def for_inspection(self) -> VaultAccess:
+        """What ``airflow-secure check`` and ``leases sweep`` look at."""
+        client = self.vault_client
+        paths = (self.connections_path, self.variables_path, self.config_path)
+        return VaultAccess(
+            url=client.address,
+            namespace=str(client.kwargs.get("namespace") or ""),
+            auth_type=client.auth_type,
+            verify=client.verify,
+            mount_point=self.mount_point or "",
+            kv_version=self.kv_engine_version,
+            kv_paths=tuple(path for each in paths for path in each or ()),
+            credentials=tuple(
+                Credential(name, each.engine, each.path, each.role_path, each.template)
+                for name, each in self.dynamic.entries.items()
+            ),
+            client=client.checked,
+            failure=lambda error, path: vault_failure(error, path=path, url=client.address),
+        )
 
     # Failing closed.
 
@@ -158,79 +169,74 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
         except AirflowSecretsBackendAccessDenied:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, no other store may answer instead
-            failure = vault_failure(error, path=what, url=self._url())
+            failure = vault_failure(error, path=what, url=self.vault_client.address)
         # Outside of the handler, so that the original, with its request and its answer, is not in __context__.
         raise AirflowSecretsBackendAccessDenied(f"{what}: {failure}")
 
     def _stock(self, method: str, key: str, team_name: str | None = None) -> str | None:
-        self._prepare()
         arguments = (key,) if team_name is None else (key, team_name)
         found: str | None = getattr(super(), method)(*arguments)
         return found
 
-    def _prepare(self) -> None:
-        """Before any request: a session of this process, and the secret id as it is now."""
-        client = self.vault_client
-        if self._session_pid != os.getpid() and not self._brings_session:
-            # A forked child that went on with its parent's TLS connection would garble it for both.
-            inherited = client.kwargs.get("session")
-            client.kwargs["session"] = self._new_session()
-            if "_client" in client.__dict__:
-                client._client.session = client.kwargs["session"]
-            if inherited is not None:
-                inherited.close()  # this process's descriptors only; the parent's connection lives on
-            self._session_pid = os.getpid()
-        if self.secret_id_path is not None:
-            client.secret_id = Path(self.secret_id_path).read_text(encoding="utf-8").strip()
-
-    def _new_session(self, *, retry_answers: bool = True) -> Any:
-        kwargs = self.vault_client.kwargs
-        verify = kwargs.get("verify")
-        if verify is None:
-            verify = os.environ.get("VAULT_CACERT") or os.environ.get("VAULT_CAPATH") or True
-        return session(
-            verify=verify, cert=kwargs.get("cert"), proxies=kwargs.get("proxies"), retry_answers=retry_answers
-        )
-
-    def _url(self) -> str:
-        return str(self.vault_client.url or os.environ.get("VAULT_ADDR", "(no url given)"))
+    def _get_secret_with_base(self, base_path: str | None, key: str) -> dict[str, Any] | None:
+        """As the provider, whose own reading takes a deleted version for none."""
+        mount, rest = self._parse_path(key)
+        if base_path is None or rest is None:
+            return None
+        path = self.build_path(base_path, rest) if base_path else rest
+        return self._kv.read(f"{mount}/{path}" if mount else path)
 
     # Dynamic connections.
 
-    def _leased(self, conn_id: str, entry: DynamicConnection, team_name: str | None) -> str:
+    def _connection(self, conn_id: str, team: str | None) -> str | None:
+        entry = self.dynamic.find(conn_id, team)
+        if entry is not None:
+            return self._leased(conn_id, entry, team)
+        if self.connections_path is None:
+            return None
+        secret = self._get_secret(self.connections_path, team, conn_id)
+        if secret is None:
+            return None
+        entry = declared(conn_id, secret)
+        if entry is not None:
+            return self._leased(conn_id, entry, team)
+        return str(secret["conn_uri"]) if secret.get("conn_uri") else json.dumps(secret)
+
+    def _leased(self, conn_id: str, entry: DynamicConnection, team: str | None) -> str:
         denial = leases.reason_for_denial()
         if denial is not None:
             raise StoreError(
                 f"a credential of role {entry.role!r} is issued only to running tasks, and {denial}"
             )
+        # The template first: when it is missing, no user is made.
+        fields = self._template(conn_id, entry)
+        client = self.vault_client
         key = LeaseKey(
-            url=self._url(),
-            namespace=str(self.vault_client.kwargs.get("namespace") or ""),
-            identity=fingerprint(*(getattr(self.vault_client, name, None) for name in _IDENTITY)),
+            url=client.address,
+            namespace=str(client.kwargs.get("namespace") or ""),
+            identity=client.identity,
             mount=entry.mount,
-            role=entry.role,
-            team=team_name or "",
+            role=entry.path.removeprefix(f"{entry.mount}/"),
+            team=team or "",
             conn_id=conn_id,
         )
-
-        def issue() -> Lease:
-            # The template first: when it is missing, no user is made.
-            leases.TEMPLATES[key] = self._template(conn_id, entry)
-            return self._issue(entry)
-
-        lease = leases.BOOK.obtain(key, issue, self._revoke)
-        return json.dumps({**leases.TEMPLATES[key], "login": lease.username, "password": lease.password})
+        lender = BackendLender(client)  # one for each lease: it knows the login that the lease ends with
+        if entry.static:  # read at each connection, so that a rotation is followed
+            lease = self._issue(entry, lender)
+            leases.BOOK.note(key, lease, lender)
+        else:
+            lease = leases.BOOK.obtain(key, lambda: self._issue(entry, lender), lender)
+            leases.keep_alive()
+        return json.dumps(_with_credential(fields, lease))
 
     def _template(self, conn_id: str, entry: DynamicConnection) -> dict[str, Any]:
         if entry.template is None:
             return dict(entry.connection or {})
-        self._prepare()
         try:
-            found = self.vault_client.get_secret(secret_path=entry.template)
+            found = self._kv.read(entry.template)
         except Exception as error:  # noqa: BLE001 - mapped, with the template's path in the place of the connection id
-            failure = vault_failure(
-                error, path=f"{self.mount_point or ''}/{entry.template}".strip("/"), url=self._url()
-            )
+            path = f"{self.mount_point or ''}/{entry.template}".strip("/")
+            failure = vault_failure(error, path=path, url=self.vault_client.address)
         else:
             if found is None:
                 raise StoreError(
@@ -243,122 +249,60 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
     def _fields(self, conn_id: str, found: Mapping[str, Any], template: str) -> dict[str, Any]:
         if found.get("conn_uri"):
             connection = self.deserialize_connection(conn_id, found["conn_uri"])
-            names = _CONNECTION_KEYS - {"description"}
+            names = CONNECTION_KEYS - {"description"}
             found = {name: getattr(connection, name, None) for name in names}
-        _refuse_unknown(found, _CONNECTION_KEYS, f"template {template!r}")
+        refuse_unknown(found, CONNECTION_KEYS, f"template {template!r}")
         if not found.get("conn_type"):
             raise StoreError(f"its template {template!r} has no conn_type; add it, such as 'postgres'")
-        return {
-            name: value for name, value in found.items() if name not in _LEASED_KEYS and value is not None
-        }
+        return {name: value for name, value in found.items() if name not in LEASED_KEYS and value is not None}
 
-    def _issue(self, entry: DynamicConnection) -> Lease:
+    def _issue(self, entry: DynamicConnection, lender: BackendLender) -> Lease:
         from airflow.sdk.log import mask_secret
 
-        def issue(client: Any) -> Lease:
-            with self._new_session(retry_answers=False) as once:
-                once_only = _with_session(client, once, self.vault_client.kwargs["timeout"])
-                return issue_database_lease(once_only, entry.mount, entry.role)
-
-        self._prepare()
         try:
-            lease: Lease = self.vault_client._run_with_reauth(issue)
+            lease = lender.issue(entry, leases.session_name())
         except Exception as error:  # noqa: BLE001 - mapped, with the path of the credential
-            failure = vault_failure(error, path=f"{entry.mount}/creds/{entry.role}", url=self._url())
+            failure = vault_failure(error, path=entry.path, url=self.vault_client.address)
         else:
-            for secret in (lease.password, lease.username, lease.lease_id):
-                mask_secret(secret)
+            for secret in (*lease.secrets.values(), lease.lease_id):
+                if len(secret) >= _MASKED_FROM:
+                    mask_secret(secret)
             return lease
         raise failure
 
-    def _revoke(self, lease: Lease) -> None:
-        failure = None
-        with self._new_session(retry_answers=False) as once:
-            try:
-                self._end(_with_session(self.vault_client.client, once, REVOKE_TIMEOUT_SECONDS), lease)
-            except Exception as error:  # noqa: BLE001 - mapped
-                failure = vault_failure(error, path="sys/leases/revoke", url=self._url())
-        if failure is not None:
-            raise failure
 
-    def _end(self, client: Any, lease: Lease) -> None:
-        from hvac.exceptions import Forbidden
-
-        try:
-            revoke(client, lease)
-        except Forbidden:
-            if self.vault_client.auth_type in ("token", "github"):
-                raise
-            # Not allowed sys/leases/revoke. The login is this process's alone: ending it ends its leases.
-            client.auth.token.revoke_self()
+_CLIENT_ARGUMENTS = [
+    "url", "auth_type", "auth_mount_point", "mount_point", "kv_engine_version", "token", "token_path", "username",
+    "password", "key_id", "secret_id", "role_id", "assume_role_kwargs", "region", "kubernetes_role",
+    "kubernetes_jwt_path", "gcp_key_path", "gcp_keyfile_dict", "gcp_scopes", "azure_tenant_id", "azure_resource",
+    "radius_host", "radius_secret", "radius_port", "jwt_role", "jwt_token", "jwt_token_path",
+]  # fmt: skip
 
 
-def _with_session(client: Any, own_session: Any, timeout: Any) -> Any:
-    """The same login over another session; the login is not repeated."""
-    import hvac
-
-    adapter = client.adapter
-    return hvac.Client(
-        url=adapter.base_uri,
-        token=adapter.token,
-        namespace=adapter.namespace,
-        session=own_session,
-        verify=own_session.verify,
-        timeout=timeout,
-    )
-
-
-def _checked(dynamic: Mapping[str, Mapping[str, Any]] | str | None) -> dict[str, DynamicConnection]:
-    if isinstance(dynamic, str):  # from AIRFLOW__SECRETS__BACKEND_KWARG__DYNAMIC
-        try:
-            dynamic = json.loads(dynamic)
-        except ValueError:
-            raise ConfigurationError("dynamic in backend_kwargs is not JSON") from None
-    if dynamic is None:
-        return {}
-    if not isinstance(dynamic, Mapping):
-        raise ConfigurationError(
-            "dynamic in backend_kwargs must map connection ids to what is leased for them"
-        )
-    return {conn_id: _checked_entry(conn_id, entry) for conn_id, entry in dynamic.items()}
+def _take_tls(kwargs: dict[str, Any], ca: str | None, certificate: str | None, key: str | None) -> None:
+    if ca is not None:
+        if "verify" in kwargs:
+            raise ConfigurationError(
+                "backend_kwargs has both ca_cert and verify; they mean the same: give one"
+            )
+        kwargs["verify"] = ca
+    if (certificate is None) != (key is None):
+        raise ConfigurationError("backend_kwargs has one of client_cert and client_key; they go together")
+    if certificate is not None:
+        if "cert" in kwargs:
+            raise ConfigurationError(
+                "backend_kwargs has both client_cert and cert; they mean the same: give one"
+            )
+        kwargs["cert"] = (certificate, key)
 
 
-def _checked_entry(conn_id: str, entry: object) -> DynamicConnection:
-    where = f"dynamic connection {conn_id!r} in backend_kwargs"
-    if not isinstance(entry, Mapping):
-        raise ConfigurationError(f"{where} must be a mapping with engine, role and template or connection")
-    _refuse_unknown(entry, _DYNAMIC_KEYS, where)
-    engine = entry.get("engine", "database")
-    if engine != "database":
-        raise ConfigurationError(f"{where} has engine {engine!r}; 'database' is the one there is")
-    for name in ("role", "mount", "template"):
-        if name in entry and not (isinstance(entry[name], str) and entry[name].strip("/ ")):
-            raise ConfigurationError(f"{where} has no usable {name}; it must be a string that is not empty")
-    if "role" not in entry:
-        raise ConfigurationError(
-            f"{where} has no role; name the role of the database engine that makes its users"
-        )
-    if ("template" in entry) == ("connection" in entry):
-        raise ConfigurationError(
-            f"{where} must have either template (a KV path) or connection (conn_type, host, port, schema, extra)"
-        )
-    connection = entry.get("connection")
-    if "connection" in entry:
-        if not isinstance(connection, Mapping) or not connection.get("conn_type"):
-            raise ConfigurationError(f"{where} has a connection without conn_type")
-        _refuse_unknown(connection, _CONNECTION_KEYS - _LEASED_KEYS, f"the connection of {where}")
-    return DynamicConnection(
-        engine=engine,
-        role=entry["role"],
-        mount=str(entry.get("mount", "database")).strip("/"),
-        template=entry.get("template"),
-        connection=connection,
-    )
-
-
-def _refuse_unknown(mapping: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    unknown = sorted(set(map(str, mapping)) - set(known))
-    if unknown:
-        raise ConfigurationError(
-            f"{where} has unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
-        )
+def _with_credential(fields: Mapping[str, Any], lease: Lease) -> dict[str, Any]:
+    whole = {**fields, "login": lease.username, "password": lease.password}
+    token = lease.secrets.get("token")
+    if token:
+        extra = whole.get("extra") or {}
+        whole["extra"] = {
+            **(json.loads(extra) if isinstance(extra, str) else extra),
+            "aws_session_token": token,
+        }
+    return whole

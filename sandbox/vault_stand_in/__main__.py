@@ -33,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # headers and body in one segment
     timeout = 60  # of an idle connection
     core: Core  # set on a subclass
+    connection: ssl.SSLSocket
 
     def setup(self) -> None:
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -47,7 +48,9 @@ class Handler(BaseHTTPRequestHandler):
         query = dict(urllib.parse.parse_qsl(url.query))
         verb = "LIST" if self.command == "GET" and query.get("list") == "true" else self.command
         try:
-            status, envelope = self._dispatch(Request(verb, path, _parsed(body), query, self.headers))
+            request = Request(verb, path, _parsed(body), query, self.headers)
+            request.certificate = self.connection.getpeercert(binary_form=True)
+            status, envelope = self._dispatch(request)
         except Refused as refused:
             status, envelope = refused.status, {"errors": refused.errors}
             if refused.data is not None:
@@ -112,6 +115,8 @@ def _stand_in(core: Core, request: Request) -> JSON:
             names = ("lease_id", "state", "ttl_seconds", "renewals", "issued_at")
             listed = [*core.ended, *core.leases.values()]
             return {"leases": [{name: getattr(lease, name) for name in names} for lease in listed]}
+        case ("GET", "audit"):
+            return {"audit": list(core.audit)}
         case ("POST" | "PUT", "faults"):
             core.faults = list(request.body.get("faults") or [])
             return {}
@@ -139,6 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--certificate", required=True)
     parser.add_argument("--key", required=True)
+    parser.add_argument("--client-ca", help="file with the CA of client certificates")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--port-file", type=Path, required=True, help="written once the server listens")
     options = parser.parse_args()
@@ -151,6 +157,9 @@ def main() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(options.certificate, options.key)
+    if options.client_ca:  # asked for, and not required: only the certificate login needs one
+        context.load_verify_locations(options.client_ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
     server = Server(("127.0.0.1", options.port), type("BoundHandler", (Handler,), {"core": core}), context)
     threading.Thread(target=core.sweep, daemon=True).start()
     unfinished = options.port_file.with_suffix(".part")

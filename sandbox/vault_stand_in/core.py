@@ -9,8 +9,9 @@ import threading
 import time
 from typing import Any
 
-from .policies import DEFAULT_POLICY, matches, parse_policy, specificity
-from .protocol import JSON, Answer, Lease, Refused, Request, Token
+from .policies import DEFAULT_POLICY, WRAPPING_POLICY, matches, parse_policy, specificity
+from .protocol import JSON, Answer, Lease, Refused, Request, Token, iso, new_token
+from .words import parse_duration
 
 SWEEP_SECONDS = 0.1
 RETRY_SECONDS = 1.0  # between attempts to revoke what could not be revoked
@@ -47,12 +48,14 @@ class Core:
         self.lock = threading.RLock()
         self.unseal_key = unseal_key
         self.sealed = False
-        self.policies = {"root": "", "default": DEFAULT_POLICY}
+        self.policies = {"root": "", "default": DEFAULT_POLICY, "response-wrapping": WRAPPING_POLICY}
         self.tokens: dict[str, Token] = {}
         self.leases: dict[str, Lease] = {}
         self.ended: list[Lease] = []
         self.requests: collections.Counter[str] = collections.Counter()
         self.faults: list[JSON] = []
+        self.audit: collections.deque[JSON] = collections.deque(maxlen=1000)
+        self.wrapped: dict[str, JSON] = {}  # by wrapping token
         self.mounts: dict[str, Backend] = {}  # by path; whoever makes a core mounts what it is to have
         self.tokens[root_token] = Token(root_token, ["root"], 0, "auth/token/root", "root", renewable=False)
 
@@ -61,8 +64,6 @@ class Core:
     def handle(self, request: Request) -> Answer:
         if request.headers.get("X-Vault-Namespace", "").strip("/"):
             raise Refused(400, "the stand-in has no namespaces")
-        if request.headers.get("X-Vault-Wrap-TTL"):
-            raise Refused(400, "the stand-in does not wrap responses")
         if request.path in ("sys/health", "sys/seal-status", "sys/unseal"):  # 1. answered even when sealed
             return self.mounts["sys/"].handle(request, request.path.removeprefix("sys/"))
         self._inject_fault(request)
@@ -75,10 +76,31 @@ class Core:
         self._authorise(request, backend, rest)  # 5. whose policies allow it
         if backend is None:
             raise Refused(404, f"no handler for route {request.path!r}. route entry not found.")
+        self.audit.append(
+            {"path": request.path, "who": request.token.display_name, "keys": sorted(request.body)}
+        )
         try:
-            return backend.handle(request, rest)
+            answer = backend.handle(request, rest)
         finally:
             self._count_use(request.token)
+        wrap_ttl = request.headers.get("X-Vault-Wrap-TTL")
+        return self._wrapped(request, answer, parse_duration(wrap_ttl)) if wrap_ttl else answer
+
+    def _wrapped(self, request: Request, answer: Answer, seconds: int) -> Answer:
+        """The answer is kept for one reading with a token that is good for nothing else."""
+        token = self.create_token(
+            Token(new_token(), ["response-wrapping"], seconds, request.path, "wrapping", renewable=False)
+        )
+        with self.lock:
+            self.wrapped[token.token] = answer.rendered()[1] or {}
+        info = {
+            "token": token.token,
+            "accessor": token.accessor,
+            "ttl": seconds,
+            "creation_time": iso(token.created_at),
+            "creation_path": request.path,
+        }
+        return Answer(envelope={"request_id": "", "data": None, "auth": None, "wrap_info": info})
 
     def _inject_fault(self, request: Request) -> None:
         with self.lock:

@@ -9,7 +9,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from .core import Backend, Core
-from .protocol import DEFAULT_TTL_SECONDS, JSON, Answer, Lease, Refused, Request, random_text, unsupported
+from .protocol import (
+    DEFAULT_TTL_SECONDS,
+    JSON,
+    Answer,
+    Lease,
+    Refused,
+    Request,
+    iso,
+    random_text,
+    unsupported,
+)
 from .words import expiration, filled, listed, parse_duration, statements_of
 
 _ROLE_DEFAULTS: JSON = {
@@ -22,6 +32,7 @@ _ROLE_DEFAULTS: JSON = {
 }
 # Vault's own default also takes privileges back first; a role that was given any needs its own statements here.
 _DEFAULT_REVOCATION = ['DROP ROLE IF EXISTS "{{name}}"']
+_DEFAULT_ROTATION = ["ALTER ROLE \"{{name}}\" WITH PASSWORD '{{password}}'"]
 _DEFAULT_RENEWAL = ["ALTER ROLE \"{{name}}\" VALID UNTIL '{{expiration}}'"]
 
 
@@ -34,9 +45,12 @@ class Database(Backend):
         super().__init__(core, mount, **options)
         self.config: dict[str, JSON] = {}
         self.roles: dict[str, JSON] = {}
+        self.static: dict[str, JSON] = {}
 
     def exists(self, rest: str) -> bool:
         kind, _, name = rest.partition("/")
+        if kind == "static-roles":
+            return name in self.static
         return kind not in ("config", "roles") or name in self._table(kind)
 
     def handle(self, request: Request, rest: str) -> Answer:
@@ -60,6 +74,21 @@ class Database(Backend):
                 return Answer()
             case ("GET", "creds", name):
                 return self._credentials(request, name)
+            case ("POST" | "PUT", "static-roles", name):
+                return self._make_static(request, name)
+            case ("DELETE", "static-roles", name):
+                self.static.pop(name, None)
+                return Answer()
+            case ("GET", "static-roles", name) if name in self.static:
+                hidden = ("password", "rotated", "last")
+                return Answer(
+                    data={key: each for key, each in self.static[name].items() if key not in hidden}
+                )
+            case ("GET", "static-creds", name):
+                return self._static_credential(name)
+            case ("POST" | "PUT", "rotate-role", name) if name in self.static:
+                self._rotate(self.static[name])
+                return Answer()
         raise unsupported(request)
 
     def _table(self, kind: str) -> dict[str, JSON]:
@@ -109,6 +138,33 @@ class Database(Backend):
         )
         self.core.add_lease(lease)
         return Answer(data={"username": username, "password": values["password"]}, lease=lease)
+
+    def _make_static(self, request: Request, name: str) -> Answer:
+        role = {**self.static.get(name, {}), **request.body}
+        role["rotation_period"] = parse_duration(request.required("rotation_period"))
+        if role["db_name"] not in self.config:
+            raise Refused(500, "1 error occurred:\n\t* failed to find entry for connection\n\n")
+        self._rotate(role)
+        self.static[name] = role
+        return Answer()
+
+    def _rotate(self, role: JSON) -> None:
+        password = f"{random_text(16)}-{random_text(4)}"
+        values = {"name": role["username"], "username": role["username"], "password": password}
+        statements = statements_of(role.get("rotation_statements")) or _DEFAULT_ROTATION
+        self._change(self.config[role["db_name"]], statements, values, 0)
+        role["password"], role["rotated"], role["last"] = password, time.monotonic(), iso(time.time())
+
+    def _static_credential(self, name: str) -> Answer:
+        """What is due is rotated when it is asked for: nobody else can see the difference."""
+        role = self.static.get(name)
+        if role is None:
+            raise Refused(400, f"unknown role: {name}")
+        if time.monotonic() - role["rotated"] >= role["rotation_period"]:
+            self._rotate(role)
+        left = role["rotated"] + role["rotation_period"] - time.monotonic()
+        data = {name: role[name] for name in ("username", "password", "rotation_period")}
+        return Answer(data=data | {"ttl": max(0, round(left)), "last_vault_rotation": role["last"]})
 
     def _change(self, config: JSON, statements: list[str], values: Mapping[str, str], seconds: float) -> None:
         try:

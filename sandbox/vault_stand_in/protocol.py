@@ -33,6 +33,7 @@ class Request:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     token: Token | None = None
+    certificate: bytes | None = None  # of the client, DER
 
     @property
     def writes(self) -> bool:

@@ -7,15 +7,24 @@ import time
 from collections.abc import Mapping
 
 from .auth import AppRole
+from .aws import Aws
 from .core import Backend
 from .database import Database
 from .kv import Unversioned, Versioned
+from .logins import Certificates, Jwt
 from .policies import parse_policy
-from .protocol import JSON, SERVER_NAME, Answer, Lease, Refused, Request, unsupported
+from .protocol import JSON, SERVER_NAME, Answer, Lease, Refused, Request, iso, unsupported
+from .transit import Transit
 from .words import parse_duration
 
-_ENGINES: Mapping[str, type[Backend]] = {"kv-v1": Unversioned, "kv-v2": Versioned, "database": Database}
-_AUTH_METHODS: Mapping[str, type[Backend]] = {"approle": AppRole}
+_ENGINES: Mapping[str, type[Backend]] = {
+    "kv-v1": Unversioned,
+    "kv-v2": Versioned,
+    "database": Database,
+    "aws": Aws,
+    "transit": Transit,
+}
+_AUTH_METHODS: Mapping[str, type[Backend]] = {"approle": AppRole, "cert": Certificates, "jwt": Jwt}
 
 
 class System(Backend):
@@ -53,6 +62,8 @@ class System(Backend):
                 return self._mount(request, "/".join(path).strip("/"), auth=table == "auth")
             case (_, "leases", *action):
                 return self._lease(request, action)
+            case ("PUT" | "POST", "wrapping", verb):
+                return self._wrapping(request, verb)
         raise unsupported(request)
 
     def _status(self) -> JSON:
@@ -154,6 +165,25 @@ class System(Backend):
             return Answer(data=lease.looked_up())
         self.core.renew_lease(lease, parse_duration(request.body.get("increment") or 0))
         return Answer(data={}, lease=lease)
+
+    def _wrapping(self, request: Request, verb: str) -> Answer:
+        core, own = self.core, request.token
+        assert own is not None
+        if verb == "wrap":
+            return Answer(data=dict(request.body))
+        named = str(request.body.get("token") or own.token)
+        token = core.tokens.get(named)
+        if token is None or named not in core.wrapped:
+            raise Refused(400, "wrapping token is not valid or does not exist")
+        if verb == "lookup":
+            created = {"creation_path": token.path, "creation_ttl": token.ttl_seconds}
+            return Answer(data=created | {"creation_time": iso(token.created_at)})
+        if verb != "unwrap":
+            raise unsupported(request)
+        with core.lock:
+            envelope = core.wrapped.pop(named)
+        core.revoke_token(token)
+        return Answer(envelope=envelope)
 
     def _revoke_prefix(self, prefix: str) -> None:
         with self.core.lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pytest
 
@@ -33,7 +32,7 @@ def test_only_a_task_runner_may_lease() -> None:
 def test_a_failure_becomes_a_warning_without_its_text(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken() -> None:
+    def broken(name: str | None = None) -> None:
         raise RuntimeError("a password perhaps")
 
     monkeypatch.setattr(leases, "enter_task_process", broken)
@@ -42,17 +41,3 @@ def test_a_failure_becomes_a_warning_without_its_text(
     assert "on_starting" in caplog.text
     assert "RuntimeError" in caplog.text
     assert "password" not in caplog.text
-
-
-def test_our_operators_report_their_credentials_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Task:
-        reports_credentials = True
-
-    class Instance:
-        task = Task()
-
-    def none_expected() -> list[Any]:
-        raise AssertionError("asked for records although the operator reports them")
-
-    monkeypatch.setattr(leases, "credential_records", none_expected)
-    listener._report_credentials(Instance())

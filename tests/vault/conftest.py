@@ -1,10 +1,46 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import hvac
 import pytest
 
-from tests.fixtures_vault import USED, vault, vault_server
+from airflow_secure_provider import leases
+from sandbox.postgres import Postgres
+from tests.fixtures_vault import USED, DatabaseEngine, VaultServer, enable_database, vault, vault_server
+from tests.vault.backends import Backends, make_backends
 
 __all__ = ["vault", "vault_server"]
+
+
+@pytest.fixture
+def root(vault_server: VaultServer) -> Iterator[hvac.Client]:
+    client = vault_server.client()
+    yield client
+    client.adapter.close()
+
+
+@pytest.fixture
+def engine(root: hvac.Client, postgres: Postgres) -> Iterator[DatabaseEngine]:
+    made = enable_database(root, postgres)
+    yield made
+    root.sys.disable_secrets_engine(made.mount)
+
+
+@pytest.fixture
+def backends(vault_server: VaultServer, root: hvac.Client, engine: DatabaseEngine) -> Iterator[Backends]:
+    made = make_backends(vault_server, root, engine)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def task() -> Iterator[None]:
+    """This process is a task for the length of the test."""
+    leases.enter_task_process()
+    yield
+    leases.revoke_task_leases()
+    leases.LOGINS.clear()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

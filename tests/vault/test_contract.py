@@ -11,22 +11,13 @@ import pytest
 import requests
 from hvac import exceptions
 
-from sandbox.postgres import Postgres
 from tests.fixtures_vault import (
     DatabaseEngine,
     VaultServer,
     create_role,
     database_config,
-    enable_database,
     unique,
 )
-
-
-@pytest.fixture
-def root(vault_server: VaultServer) -> Iterator[hvac.Client]:
-    client = vault_server.client()
-    yield client
-    client.adapter.close()
 
 
 @pytest.fixture
@@ -70,13 +61,6 @@ def approle(root: hvac.Client) -> Iterator[str]:
     root.sys.enable_auth_method("approle", path=mount)
     yield mount
     root.sys.disable_auth_method(mount)
-
-
-@pytest.fixture
-def engine(root: hvac.Client, postgres: Postgres) -> Iterator[DatabaseEngine]:
-    made = enable_database(root, postgres)
-    yield made
-    root.sys.disable_secrets_engine(made.mount)
 
 
 @pytest.fixture

@@ -1,0 +1,106 @@
+"""For authors: a connection with a credential that lives, in tasks that outlive one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from . import leases
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+
+def get_connection(conn_id: str, *, fresh: bool = False) -> Connection:
+    """
+    The Airflow connection; of a dynamic one, with the credential that this task has.
+
+    :param fresh: take another credential, because the one at hand was refused or revoked. The old one is not cut short,
+        and ends with the task.
+    :raises AirflowNotFoundException: and what else looking a connection up raises.
+    """
+    from airflow.sdk.bases.hook import BaseHook
+
+    if fresh:
+        leases.BOOK.retire(conn_id)
+    return BaseHook.get_connection(conn_id)
+
+
+def connect_postgres(conn_id: str) -> Any:
+    """
+    A new psycopg connection; if PostgreSQL refuses the login, once more with a fresh credential.
+
+    For a password that was changed under a static role, or a user that was dropped before its time.
+
+    :raises psycopg.OperationalError: if it is refused again, or for any other reason.
+    """
+    import psycopg
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+    try:
+        return PostgresHook(postgres_conn_id=conn_id).get_conn()
+    except psycopg.OperationalError as error:
+        if not _is_refused_login(error) or not leases.BOOK.retire(conn_id):
+            raise
+    return PostgresHook(postgres_conn_id=conn_id).get_conn()
+
+
+class LeasedPostgres:
+    """
+    A PostgreSQL connection for a task that outlives its credentials::
+
+        with LeasedPostgres("crm") as crm:
+            for day in days:
+                with crm.transaction() as connection:
+                    connection.execute(...)
+
+    Each transaction runs on a connection whose user lives: it is opened anew when the credential was replaced, when the
+    connection broke, or when PostgreSQL no longer takes it. What a transaction has begun is never repeated.
+
+    :param conn_id: a connection of the PostgreSQL provider.
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        self.conn_id = conn_id
+        self._connection: Any = None
+        self._login: str | None = None
+
+    def __enter__(self) -> LeasedPostgres:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def connection(self) -> Any:
+        """One that is open, under the credential of now."""
+        current = get_connection(self.conn_id).login
+        if (
+            self._connection is None
+            or self._connection.closed
+            or self._connection.broken
+            or current != self._login
+        ):
+            self.close()
+            self._connection = connect_postgres(self.conn_id)
+            self._login = get_connection(self.conn_id).login
+        return self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """Committed at the end of the block; rolled back if it raises."""
+        connection = self.connection()
+        with connection.transaction():
+            yield connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _is_refused_login(error: Any) -> bool:
+    """The driver has no SQLSTATE of what happens before there is a session, and its words are in the server's language.
+    It does know whether the server had asked for a password, which is what comes before it refuses one."""
+    pgconn = getattr(error, "pgconn", None)
+    return pgconn is not None and bool(pgconn.used_password)

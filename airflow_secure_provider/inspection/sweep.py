@@ -1,0 +1,70 @@
+"""Ends the leases that killed tasks of this machine have left behind, before their TTL does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..vault.engines import revoke
+from ..vault.journal import FORMAT, Entry, Left, left_behind
+from .vault_access import VaultAccess
+
+
+@dataclass(slots=True)
+class SweepReport:
+    """:ivar counts: ``revoked``, ``ended`` (by their TTL, before), ``failed`` and ``elsewhere`` (of another Vault).
+    :ivar failures: a line for each that failed.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+
+def sweep(folder: Path, access: VaultAccess | None) -> SweepReport:
+    """
+    :param access: whose login revokes; None to only count what would be revoked.
+    """
+    report = SweepReport()
+    for left in left_behind(folder):
+        kept = [each for each in left.entries if not _is_ended(each, access, report)]
+        if access is not None:
+            _write_back(left, kept)
+    return report
+
+
+def _is_ended(entry: Entry, access: VaultAccess | None, report: SweepReport) -> bool:
+    """Whether there is nothing more to do about it."""
+    if 0 < entry.expires <= time.time():
+        report.counts["ended"] += 1
+        return True
+    if access is None:
+        report.counts["living"] += 1
+        return False
+    if (entry.url, entry.namespace) != (access.url, access.namespace):
+        report.counts["elsewhere"] += 1
+        return False
+    failure = None
+    try:
+        revoke(access.client(), entry.lease_id)  # a lease that is no more is none to revoke
+    except Exception as error:  # noqa: BLE001 (mapped)
+        failure = access.failure(error, "sys/leases/revoke")
+    if failure is None:
+        report.counts["revoked"] += 1
+        return True
+    report.counts["failed"] += 1
+    report.failures.append(f"a lease of role {entry.role!r} ({entry.mount}): {failure}")
+    return False
+
+
+def _write_back(left: Left, kept: list[Entry]) -> None:
+    if not kept:
+        left.file.unlink(missing_ok=True)
+    elif len(kept) < len(left.entries):
+        body = {"format": FORMAT, "leases": [asdict(each) for each in kept]}
+        part = left.file.with_suffix(".part")
+        part.touch(mode=0o600)
+        part.write_text(json.dumps(body), encoding="utf-8")
+        part.replace(left.file)

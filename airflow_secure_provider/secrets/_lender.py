@@ -1,0 +1,91 @@
+"""What the lease book asks of the backend: to issue, renew and revoke, each with requests of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..vault.engines import (
+    issue_aws_lease,
+    issue_database_lease,
+    read_static_credential,
+    renew,
+    revoke,
+)
+from ..vault.failures import vault_failure
+from ..vault.lease import Lease
+from ..vault.login import Login
+from ..vault.sessions import REVOKE_TIMEOUT_SECONDS, with_session
+from ._client import BackendClient
+from ._dynamic import DynamicConnection
+
+if TYPE_CHECKING:
+    import hvac
+
+T = TypeVar("T")
+
+
+class BackendLender:
+    """:param client: whose login issues and ends the leases."""
+
+    def __init__(self, client: BackendClient) -> None:
+        self._client = client
+        self._login: Login | None = None
+
+    def issue(self, entry: DynamicConnection, session_name: str | None) -> Lease:
+        """:param session_name: of an assumed AWS role. :raises Exception: of the request."""
+
+        def asked(client: hvac.Client) -> Lease:
+            with self._client.new_session(retry_answers=entry.static) as own:
+                once = with_session(client, own, self._client.kwargs["timeout"])
+                if entry.engine == "aws":
+                    return issue_aws_lease(
+                        once,
+                        entry.mount,
+                        entry.role,
+                        role_arn=entry.role_arn,
+                        ttl=entry.ttl,
+                        session_name=session_name,
+                    )
+                ask = read_static_credential if entry.static else issue_database_lease
+                return ask(once, entry.mount, entry.role)
+
+        lease = self._client._run_with_reauth(asked)
+        self._login = self._client.login
+        return lease
+
+    def renew(self, lease: Lease) -> int:
+        return self._asked("sys/leases/renew", lambda client: renew(client, lease))
+
+    def revoke(self, lease: Lease) -> None:
+        self._asked("sys/leases/revoke", lambda client: self._end(client, lease), REVOKE_TIMEOUT_SECONDS)
+
+    def seconds_left(self) -> float:
+        return self._login.seconds_left() if self._login is not None else float("inf")
+
+    def is_ending(self) -> bool:
+        return self._login is not None and self._login.is_stale()
+
+    def _asked(self, path: str, ask: Callable[[Any], T], timeout: Any = None) -> T:
+        """:raises SecureProviderError: for any failure."""
+        failure = None
+        with self._client.new_session(retry_answers=False) as own:
+            try:
+                client = with_session(self._client.client, own, timeout or self._client.kwargs["timeout"])
+                if self._login is not None:
+                    client.token = self._login.token  # the one that it was issued to, whatever came later
+                return ask(client)
+            except Exception as error:  # noqa: BLE001 - mapped
+                failure = vault_failure(error, path=path, url=self._client.address)
+        raise failure
+
+    def _end(self, client: Any, lease: Lease) -> None:
+        from hvac.exceptions import Forbidden
+
+        try:
+            revoke(client, lease.lease_id)
+        except Forbidden:
+            if self._login is None or not self._login.is_ours:
+                raise
+            # Not allowed sys/leases/revoke. The login is this process's alone: ending it ends its leases.
+            client.auth.token.revoke_self()
