@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import click
 
-from .io import kms_client, new_file, open_, read
+from .io import kms_client, new_file, open_, read, vault_client
 
 
 def _of_files(command: Any) -> Any:
@@ -67,7 +67,11 @@ def protect(
 
     requires = from_document(read(policy), str(policy)) if policy else BUILT_IN
     contracted = from_odcs(read(contract), str(contract), dataset, requires)
-    opened = open_keyset(keyset, lambda location: read(Path(location)), kms_client) if keyset else None
+    opened = (
+        open_keyset(keyset, lambda location: read(Path(location)), kms_client, vault_client=vault_client)
+        if keyset
+        else None
+    )
 
     def run(source: IO[bytes], out: IO[bytes], formats: dict[str, Any]) -> int:
         return protect_file(
@@ -101,7 +105,7 @@ def reveal(
     from ..keyrings.opening import open_keyset
 
     rules = from_odcs(read(contract), str(contract), dataset).rules
-    opened = open_keyset(keyset, lambda location: read(Path(location)), kms_client)
+    opened = open_keyset(keyset, lambda location: read(Path(location)), kms_client, vault_client=vault_client)
 
     def run(source: IO[bytes], out: IO[bytes], formats: dict[str, Any]) -> int:
         return reveal_file(source, out, rules, opened, where=str(file), key_version=key_version, **formats)

@@ -52,3 +52,26 @@ def kms_client(key_arn: str) -> Any:
 
     parts = key_arn.split(":")
     return boto3.client("kms", region_name=parts[3] if len(parts) > 3 and parts[3] else None)
+
+
+def vault_client() -> Any:
+    """As the ``vault`` command finds it: VAULT_ADDR, VAULT_TOKEN or ~/.vault-token, VAULT_CACERT, VAULT_NAMESPACE."""
+    import hvac
+
+    from ..errors import ConfigurationError
+    from ..vault.sessions import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, session
+
+    address = os.environ.get("VAULT_ADDR")
+    if not address:
+        raise ConfigurationError("VAULT_ADDR is not set; set it, and VAULT_TOKEN (or log in: vault login)")
+    verify = os.environ.get("VAULT_CACERT") or os.environ.get("VAULT_CAPATH") or True
+    client = hvac.Client(
+        url=address,
+        namespace=os.environ.get("VAULT_NAMESPACE"),
+        session=session(verify=verify),
+        verify=verify,
+        timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+    )
+    if not client.token:
+        raise ConfigurationError("there is no token for Vault: set VAULT_TOKEN, or log in (vault login)")
+    return client

@@ -1,6 +1,6 @@
 """Keysets: the versioned, wrapped data keys that columns are protected under.
 
-A keyset document is JSON, safe to store anywhere: its data keys are wrapped by a keyring (AWS KMS, a local key file).
+A keyset document is JSON, safe to store anywhere: its data keys are wrapped by a keyring (AWS KMS, Vault Transit, a local key file).
 It is authenticated as a whole under its newest data key, so that a changed, reordered or shortened document is
 refused; against an *older whole* document a reader pins ``min_version``. ``docs/formats/keyset.md`` specifies it.
 """
@@ -14,9 +14,10 @@ import hmac
 import json
 import secrets
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -35,7 +36,7 @@ class Wrapper(Protocol):
 
     @property
     def provider(self) -> str:
-        """The kind of key service: aws-kms, local."""
+        """The kind of key service: aws-kms, vault-transit, local."""
 
     @property
     def key_id(self) -> str:
@@ -44,6 +45,21 @@ class Wrapper(Protocol):
     def wrap(self, plaintext: bytes, context: dict[str, str]) -> bytes: ...
 
     def unwrap(self, wrapped: bytes, context: dict[str, str]) -> bytes: ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A keyring whose service makes data keys itself."""
+
+    def generate(self, context: dict[str, str]) -> tuple[bytes, bytes]:
+        """:return: a new data key, and it wrapped."""
+
+
+@runtime_checkable
+class Rewrapper(Protocol):
+    """A keyring whose service wraps anew what it has wrapped, without giving it out."""
+
+    def rewrap(self, wraps: Sequence[tuple[bytes, dict[str, str]]]) -> list[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +199,7 @@ def create(keyset_id: str, wrapper: Wrapper) -> KeysetDocument:
     """A new keyset with version 1."""
     if not keyset_id or any(0xD800 <= ord(character) <= 0xDFFF for character in keyset_id):
         raise ConfigurationError("a keyset needs an id, such as 'customers'")
-    data_key = secrets.token_bytes(DATA_KEY_BYTES)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    key = WrappedKey(1, created, wrapper.wrap(data_key, _context(keyset_id, 1)))
+    data_key, key = _new_version(keyset_id, 1, wrapper)
     document = KeysetDocument(keyset_id, wrapper.provider, wrapper.key_id, (key,))
     return replace(document, mac=_mac(document, data_key))
 
@@ -198,11 +212,33 @@ def rotate(document: KeysetDocument, wrapper: Wrapper) -> KeysetDocument:
     """
     unwrap(document, wrapper)
     version = document.newest + 1
-    data_key = secrets.token_bytes(DATA_KEY_BYTES)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    key = WrappedKey(version, created, wrapper.wrap(data_key, _context(document.id, version)))
+    data_key, key = _new_version(document.id, version, wrapper)
     longer = replace(document, keys=(*document.keys, key))
     return replace(longer, mac=_mac(longer, data_key))
+
+
+def rewrap(document: KeysetDocument, wrapper: Wrapper, other: Wrapper | None = None) -> KeysetDocument:
+    """The same data keys, wrapped anew: under the newest version of the same wrapping key, or by another keyring.
+
+    :param other: who wraps from now on; None for the same.
+    :raises DecryptionError: if the document was changed.
+    """
+    keys = unwrap(document, wrapper)
+    contexts = [_context(document.id, key.version) for key in document.keys]
+    wraps: Sequence[bytes]
+    if other is None and isinstance(wrapper, Rewrapper):
+        pairs = zip((key.wrapped for key in document.keys), contexts, strict=True)
+        wraps = wrapper.rewrap(list(pairs))
+    else:
+        by = other or wrapper
+        pairs_ = zip(document.keys, contexts, strict=True)
+        wraps = [by.wrap(keys.data_key(key.version), context) for key, context in pairs_]
+    renewed = tuple(replace(key, wrapped=wrap) for key, wrap in zip(document.keys, wraps, strict=True))
+    by_whom = other or wrapper
+    made = replace(document, provider=by_whom.provider, key_id=by_whom.key_id, keys=renewed)
+    made = replace(made, mac=_mac(made, keys.data_key(document.newest)))
+    unwrap(made, by_whom)  # nobody shall find out later that it does not
+    return made
 
 
 def retire(document: KeysetDocument, wrapper: Wrapper, version: int) -> KeysetDocument:
@@ -252,6 +288,16 @@ def unwrap(
             f"keyset {document.id!r} does not authenticate: it was changed; restore the original"
         )
     return Keyset(document.id, document.provider, document.key_id, document.newest, keys)
+
+
+def _new_version(keyset_id: str, version: int, wrapper: Wrapper) -> tuple[bytes, WrappedKey]:
+    context = _context(keyset_id, version)
+    if isinstance(wrapper, Generator):
+        data_key, wrapped = wrapper.generate(context)
+    else:
+        data_key = secrets.token_bytes(DATA_KEY_BYTES)
+        wrapped = wrapper.wrap(data_key, context)
+    return data_key, WrappedKey(version, datetime.now(UTC).isoformat(timespec="seconds"), wrapped)
 
 
 def _context(keyset_id: str, version: int) -> dict[str, str]:

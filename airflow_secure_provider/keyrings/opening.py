@@ -12,6 +12,8 @@ from ..crypto.keyset import Keyset, KeysetDocument, Wrapper, unwrap
 from ..errors import ConfigurationError
 from .aws_kms import AwsKmsKeyring
 from .local import open_key_file
+from .vault_transit import PROVIDER as TRANSIT
+from .vault_transit import TransitKeyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,18 @@ class KeysetUri:
 
 
 def open_keyset(
-    uri: str, read: Callable[[str], bytes], kms_client: Callable[[str], Any], folder: Path | None = None
+    uri: str,
+    read: Callable[[str], bytes],
+    kms_client: Callable[[str], Any],
+    folder: Path | None = None,
+    vault_client: Callable[[], Any] | None = None,
 ) -> Keyset:
     """Read, unwrap and authenticate a keyset.
 
     :param folder: where relative paths begin; the working folder by default.
     :param read: gives the document at a location (a path or an ``s3://`` URI).
     :param kms_client: gives a boto3 KMS client for a key ARN.
+    :param vault_client: gives a logged-in hvac client, for Transit.
     """
     parsed = KeysetUri.parse(uri)
     location = parsed.location
@@ -80,12 +87,24 @@ def open_keyset(
             f"keyset {location} is wrapped under {document.key_id!r} where {parsed.key!r} is expected; check keyset=, and who "
             "has written it"
         )
-    wrapper = wrapper_for(document, location, kms_client)
+    wrapper = wrapper_for(document, location, kms_client, vault_client)
     return unwrap(document, wrapper, keyset_id=parsed.id, min_version=parsed.min_version)
 
 
-def wrapper_for(document: KeysetDocument, location: str, kms_client: Callable[[str], Any]) -> Wrapper:
+def wrapper_for(
+    document: KeysetDocument,
+    location: str,
+    kms_client: Callable[[str], Any],
+    vault_client: Callable[[], Any] | None = None,
+) -> Wrapper:
     """The keyring that a document names. A local key lies beside its keyset as ``NAME.key``."""
+    if document.provider == TRANSIT:
+        if vault_client is None:
+            raise ConfigurationError(
+                f"keyset {location} is wrapped by Vault ({document.key_id}), and there is no login to Vault here; configure "
+                "VaultSecretsBackend, or give vault_conn_id="
+            )
+        return TransitKeyring(document.key_id, vault_client)
     if document.provider == "aws-kms":
         return AwsKmsKeyring(document.key_id, kms_client(document.key_id))
     if document.provider == "local":
@@ -94,7 +113,9 @@ def wrapper_for(document: KeysetDocument, location: str, kms_client: Callable[[s
                 f"keyset {location} is wrapped by a local key file; keep both in one local folder"
             )
         return open_key_file(local_key_path(Path(location)))
-    raise ConfigurationError(f"keyset {location}: provider {document.provider!r}, expected aws-kms or local")
+    raise ConfigurationError(
+        f"keyset {location}: provider {document.provider!r}, expected aws-kms, vault-transit or local"
+    )
 
 
 def local_key_path(keyset: Path) -> Path:

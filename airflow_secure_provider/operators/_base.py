@@ -34,6 +34,7 @@ class SecureTransferOperator(BaseOperator):
         columns: Mapping[str, Any] | None = None,
         keyset: str | None = None,
         aws_conn_id: str | None = "aws_default",
+        vault_conn_id: str | None = None,
         postgres_conn_id: str = "postgres_default",
         set_role: str | None = None,
         mode: str = "append",
@@ -55,6 +56,7 @@ class SecureTransferOperator(BaseOperator):
         self.columns = columns
         self.keyset = keyset
         self.aws_conn_id = aws_conn_id
+        self.vault_conn_id = vault_conn_id
         self.postgres_conn_id = postgres_conn_id
         self.set_role = set_role
         self.mode = mode

@@ -152,7 +152,29 @@ class HookClients:
         if not uri:
             return None
         folder = Path(self._task.dag.folder)
-        return open_keyset(uri, self.read_document, lambda arn: self.kms_client(arn, conn_id), folder)
+        return open_keyset(
+            uri, self.read_document, lambda arn: self.kms_client(arn, conn_id), folder, self.vault_client
+        )
+
+    def vault_client(self) -> Any:
+        """Logged in as ``vault_conn_id``, or as the secrets backend is.
+
+        :raises ConfigurationError: if there is neither.
+        """
+        conn_id = getattr(self._task, "vault_conn_id", None)
+        if conn_id:
+            from airflow.providers.hashicorp.hooks.vault import VaultHook
+
+            return VaultHook(vault_conn_id=conn_id).get_conn()
+        from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+
+        for backend in ensure_secrets_backend_loaded():
+            if hasattr(backend, "for_inspection"):
+                return backend.for_inspection().client()
+        raise ConfigurationError(
+            f"task {self._task.task_id!r}: its keyset is wrapped by Vault, and neither is VaultSecretsBackend configured nor "
+            "vault_conn_id= given"
+        )
 
     def policy(self) -> Policy:
         """``[secure_provider] class_policy``; the built-in one if nothing is set.

@@ -43,6 +43,8 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
         wrote with AES-CBC, and Parquet under AES_GCM_CTR_V1.
     :param manifest: ``source`` is a manifest that lists the objects, as Redshift's UNLOAD writes it.
     :param aws_conn_id: for S3 and KMS.
+    :param vault_conn_id: for a keyset that Vault's Transit engine wraps: a connection of the hashicorp provider. Without it,
+        the login of the configured VaultSecretsBackend. (templated)
     :param postgres_conn_id: its extra needs ``sslmode=verify-full`` and ``sslrootcert``.
     :param set_role: the role to act as, the owner of the table: a leased user owns nothing itself. (templated)
     :param mode: ``append``, ``replace`` what the table holds, or ``upsert``: a row whose key is there changes it.
@@ -68,6 +70,7 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
         "keyset",
         *FromObjectOperator.object_fields,
         "aws_conn_id",
+        "vault_conn_id",
         "postgres_conn_id",
         "set_role",
         "reject_to",

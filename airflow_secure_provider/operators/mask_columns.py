@@ -50,6 +50,7 @@ class MaskColumnsOperator(FromObjectOperator, FromTableOperator):
         "keyset",
         "reveal_with",
         "aws_conn_id",
+        "vault_conn_id",
         "postgres_conn_id",
         "source_conn_id",
         "set_role",

@@ -29,12 +29,20 @@ class ReprotectColumnsOperator(BaseOperator):
     :param keyset: where the keyset lies: a path or ``s3://``, perhaps with ``?id=…&min_version=…``. (templated)
     :param domains: only these domains; all of the keyset by default.
     :param aws_conn_id: for S3 and KMS.
+    :param vault_conn_id: for a keyset that Vault's Transit engine wraps: a connection of the hashicorp provider. Without it,
+        the login of the configured VaultSecretsBackend. (templated)
     :param postgres_conn_id: the database; its extra needs ``sslmode=verify-full`` and ``sslrootcert``.
     :param set_role: the role to act as, the owner of the tables. (templated)
     :param allow_insecure_transport: see :class:`EncryptedS3ToPostgresOperator`.
     """
 
-    template_fields: Sequence[str] = ("keyset", "aws_conn_id", "postgres_conn_id", "set_role")
+    template_fields: Sequence[str] = (
+        "keyset",
+        "aws_conn_id",
+        "vault_conn_id",
+        "postgres_conn_id",
+        "set_role",
+    )
     ui_color = "#d9ead3"
     _run: ReprotectionRun | None = None
 
@@ -44,6 +52,7 @@ class ReprotectColumnsOperator(BaseOperator):
         keyset: str,
         domains: Sequence[str] | None = None,
         aws_conn_id: str | None = "aws_default",
+        vault_conn_id: str | None = None,
         postgres_conn_id: str = "postgres_default",
         set_role: str | None = None,
         allow_insecure_transport: bool = False,
@@ -53,6 +62,7 @@ class ReprotectColumnsOperator(BaseOperator):
         self.keyset = keyset
         self.domains = domains
         self.aws_conn_id = aws_conn_id
+        self.vault_conn_id = vault_conn_id
         self.postgres_conn_id = postgres_conn_id
         self.set_role = set_role
         self.allow_insecure_transport = allow_insecure_transport

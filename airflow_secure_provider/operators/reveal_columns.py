@@ -36,6 +36,7 @@ class RevealColumnsOperator(FromTableOperator):
         "purpose",
         "reveal_with",
         "aws_conn_id",
+        "vault_conn_id",
         "reveal_aws_conn_id",
         "postgres_conn_id",
         "source_conn_id",

@@ -138,7 +138,7 @@ def test_a_local_key_does_not_go_with_s3(local: Path) -> None:
 def test_unknown_provider(local: Path) -> None:
     local.write_text(json.dumps({**json.loads(local.read_text()), "provider": "hsm"}))
 
-    with pytest.raises(ConfigurationError, match="provider 'hsm', expected aws-kms or local"):
+    with pytest.raises(ConfigurationError, match="provider 'hsm', expected aws-kms, vault-transit or local"):
         opened(str(local))
 
 
