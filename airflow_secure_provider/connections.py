@@ -27,6 +27,26 @@ def get_connection(conn_id: str, *, fresh: bool = False) -> Connection:
     return BaseHook.get_connection(conn_id)
 
 
+def resolve_connections(task: Any) -> None:
+    """
+    Look up, with our backend only, what a task's rendered ``*conn_id`` fields name: its leases are taken, and forks
+    inherit them.
+
+    :raises AirflowSecretsBackendAccessDenied: if one is not to be had.
+    """
+    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+
+    conn_ids = {
+        value
+        for name, value in vars(task).items()
+        if name.endswith("conn_id") and value and isinstance(value, str)
+    }
+    for backend in ensure_secrets_backend_loaded():
+        if hasattr(backend, "for_inspection"):  # ours, by its shape: what imports it is above this module
+            for conn_id in sorted(conn_ids):
+                backend.get_conn_value(conn_id)
+
+
 def connect_postgres(conn_id: str) -> Any:
     """
     A new psycopg connection; if PostgreSQL refuses the login, once more with a fresh credential.

@@ -38,11 +38,15 @@ class Airflow:
     """
     Airflow on a free port of 127.0.0.1, with its own home and an SQLite metadata database.
 
+    :param triggerer: also run one, for deferrable operators.
     :param environment: connections and further settings, such as ``AIRFLOW_CONN_…`` and ``AIRFLOW__SECRETS__BACKEND``;
         over what is set here. Nothing else of the caller's environment that concerns Airflow gets in.
     """
 
-    def __init__(self, directory: Path, dags_folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, dags_folder: Path, environment: Mapping[str, str], *, triggerer: bool = False
+    ) -> None:
+        self._triggerer = triggerer
         directory = directory.resolve()
         self.home = directory / "airflow"
         self.logs_directory = self.home / "logs"
@@ -74,7 +78,7 @@ class Airflow:
                 "api-server": ("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
                 "scheduler": ("--skip-serve-logs",),
                 "dag-processor": (),
-            }
+            } | ({"triggerer": ("--skip-serve-logs",)} if self._triggerer else {})
             self._processes = [self._component(name, *arguments) for name, arguments in components.items()]
             for process in self._processes:
                 owned.enter_context(process)

@@ -23,5 +23,10 @@ def get_commands() -> list[Any]:
 
     rest = Arg(("arguments",), help="see: airflow-secure --help", nargs=argparse.REMAINDER)  # type: ignore[no-untyped-call]
     return [
-        ActionCommand(name="secure", help="Keys, and revealing of protected files", func=run, args=(rest,))
+        ActionCommand(
+            name="secure",
+            help="Keys, protected files, leases, and a check of the configuration",
+            func=run,
+            args=(rest,),
+        )
     ]

@@ -9,6 +9,7 @@ import click
 
 from .. import __version__
 from ..errors import SecureProviderError
+from .check import check
 from .files import protect, reveal
 from .keys import keys
 from .leases import leases
@@ -48,5 +49,5 @@ def init_db(grant_to: str | None) -> None:
     click.echo(DDL + (grants(grant_to) if grant_to else ""))
 
 
-for command in (keys, protect, reveal, leases):
+for command in (keys, protect, reveal, check, leases):
     cli.add_command(command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +24,10 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class VaultAccess:
-    """:ivar client: gives a logged-in hvac client; raises what the login raises.
+    """
+    :ivar client: gives a logged-in hvac client; raises what the login raises.
     :ivar failure: turns what a request raised into one of our errors.
+    :ivar templates: the dynamic connections with what is no secret of them, or with what keeps it from being read.
     """
 
     url: str
@@ -38,3 +40,4 @@ class VaultAccess:
     credentials: tuple[Credential, ...]
     client: Callable[[], Any] = field(repr=False)
     failure: Callable[[BaseException, str], Exception] = field(repr=False)
+    templates: Callable[[], Iterator[tuple[str, Mapping[str, Any] | str]]] = field(repr=False)

@@ -15,6 +15,7 @@ from airflow.configuration import AIRFLOW_HOME
 from airflow.listeners import hookimpl
 
 from .. import leases
+from ..connections import resolve_connections
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,10 @@ def on_task_instance_running(previous_state: Any, task_instance: Any) -> None:
     _running = task_instance
     _enter(".".join(str(getattr(task_instance, name)) for name in ("dag_id", "task_id", "run_id")))
     leases.revoke_on_sigterm()
-    _resolve_connections(task)
+    try:
+        resolve_connections(task)
+    except Exception as error:  # noqa: BLE001 (it comes again, with its message, when the task looks it up)
+        log.debug("connections were not looked up ahead: %s", type(error).__name__)
 
 
 @hookimpl
@@ -79,26 +83,3 @@ def _enter(name: str | None = None) -> None:
         folder = conf.get("secure_provider", "lease_journal", fallback="")
         leases.JOURNAL.folder = Path(folder or Path(AIRFLOW_HOME) / "secure_provider_leases")
     leases.enter_task_process(name)
-
-
-def _resolve_connections(task: Any) -> None:
-    """Look up, with our backend only, what the task's rendered ``*conn_id`` fields name.
-
-    What fails here fails again, with its message, when the task looks it up.
-    """
-    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
-
-    conn_ids = {
-        value
-        for name, value in vars(task).items()
-        if name.endswith("conn_id") and value and isinstance(value, str)
-    }
-    for backend in ensure_secrets_backend_loaded():
-        if not getattr(backend, "issues_leases", False):
-            continue
-        for conn_id in sorted(conn_ids):
-            try:
-                backend.get_conn_value(conn_id)
-            except Exception as error:  # noqa: BLE001 (see above)
-                log.debug("connection %r was not looked up ahead: %s", conn_id, type(error).__name__)
-                return

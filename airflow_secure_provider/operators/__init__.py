@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .mask_columns import MaskColumnsOperator
     from .reprotect_columns import ReprotectColumnsOperator
     from .reveal_columns import RevealColumnsOperator
+    from .vault_ready import VaultReadyOperator, VaultReadySensor
 
 __all__ = [
     "EncryptToS3Operator",
@@ -22,6 +23,8 @@ __all__ = [
     "MaskColumnsOperator",
     "ReprotectColumnsOperator",
     "RevealColumnsOperator",
+    "VaultReadyOperator",
+    "VaultReadySensor",
 ]
 
 _WHERE = {
@@ -31,6 +34,8 @@ _WHERE = {
     "MaskColumnsOperator": "mask_columns",
     "ReprotectColumnsOperator": "reprotect_columns",
     "RevealColumnsOperator": "reveal_columns",
+    "VaultReadyOperator": "vault_ready",
+    "VaultReadySensor": "vault_ready",
 }
 
 

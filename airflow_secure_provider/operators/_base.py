@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -48,9 +49,11 @@ class SecureTransferOperator(BaseOperator):
         max_rejected_rows: int = 0,
         reject_kms_keys: str | Sequence[str] | None = None,
         allow_insecure_transport: bool = False,
+        min_ttl: str | float | timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.min_ttl = min_ttl
         self.source = source
         self.contract = contract
         self.columns = columns

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.configuration import conf
 
 from .. import leases
+from ..connections import resolve_connections
 from ..contract.policy import BUILT_IN, Policy
 from ..contract.policy_document import from_document
 from ..crypto.keyset import Keyset
@@ -21,6 +22,8 @@ from ..keyrings.opening import open_keyset
 from ..model import SCHEMES, AtRest, Evidence
 from ..objects.encryption_sdk_keys import RawAesKey
 from ..stores.s3 import read_small
+from ..vault.durations import in_words
+from ._runtime import runtime_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -46,6 +49,22 @@ class HookClients:
         """Remember which task run this is, for the roles that it assumes. :return: its name."""
         self._session_name = session_name(context)
         return task_run(context)
+
+    def assure_leases(self, context: Context) -> None:
+        """``min_ttl``: before anything else, Vault gives the credentials the time that the task takes, or the task fails.
+
+        :raises ConfigurationError: by how much they fall short, and which setting to change.
+        """
+        seconds = runtime_of(self._task, context)
+        if seconds is None:
+            return
+        resolve_connections(self._task)
+        short = leases.shortfalls(seconds)
+        if short:
+            raise ConfigurationError(
+                f"task {self._task.task_id!r} is expected to take {in_words(seconds)} (min_ttl), and "
+                + "; ".join(short)
+            )
 
     def _client_of(self, hook: Any) -> Any:
         """A role that the connection assumes is assumed under the task run's name, if the connection names no other."""

@@ -38,6 +38,7 @@ class Execution(HookClients):
     def run(self, context: Context) -> dict[str, Any]:
         run = self.name_run(context)
         with as_airflow_failures():
+            self.assure_leases(context)
             self.contract = self._read_contract()
             self.report = transfer(
                 self._operator.make_source(self),

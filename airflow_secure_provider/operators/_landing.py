@@ -40,6 +40,7 @@ class Landing(HookClients):
         operator = self._operator
         run = self.name_run(context)
         with as_airflow_failures():
+            self.assure_leases(context)
             policy = self.policy()
             if operator.contract is not None:
                 document = self.read_document(operator.contract)

@@ -35,6 +35,7 @@ class ReprotectionRun(HookClients):
         operator = self._operator
         run = self.name_run(context)
         with as_airflow_failures():
+            self.assure_leases(context)
             if isinstance(operator.domains, str):
                 raise ConfigurationError(f"task {operator.task_id!r}: domains= is a list of names")
             report = reprotect(

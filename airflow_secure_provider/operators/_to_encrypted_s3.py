@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -39,9 +40,11 @@ class ToEncryptedS3Operator(BaseOperator):
         encryption_context: Mapping[str, str] | None = None,
         contract: str | None = None,
         aws_conn_id: str | None = "aws_default",
+        min_ttl: str | float | timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.min_ttl = min_ttl
         self.target = target
         self.kms_keys = kms_keys
         self.raw_aes_key_conn_id = raw_aes_key_conn_id

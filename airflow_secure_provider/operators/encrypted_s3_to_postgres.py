@@ -45,6 +45,8 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
     :param aws_conn_id: for S3 and KMS.
     :param vault_conn_id: for a keyset that Vault's Transit engine wraps: a connection of the hashicorp provider. Without it,
         the login of the configured VaultSecretsBackend. (templated)
+    :param min_ttl: how long the task takes, such as ``"45m"``, or ``"auto"`` for the 95th percentile of its own past runs. Before
+        anything else, Vault is asked to let login and leased credentials live as long, and the task fails if it does not.
     :param postgres_conn_id: its extra needs ``sslmode=verify-full`` and ``sslrootcert``.
     :param set_role: the role to act as, the owner of the table: a leased user owns nothing itself. (templated)
     :param mode: ``append``, ``replace`` what the table holds, or ``upsert``: a row whose key is there changes it.

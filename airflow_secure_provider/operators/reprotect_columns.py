@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -31,6 +32,8 @@ class ReprotectColumnsOperator(BaseOperator):
     :param aws_conn_id: for S3 and KMS.
     :param vault_conn_id: for a keyset that Vault's Transit engine wraps: a connection of the hashicorp provider. Without it,
         the login of the configured VaultSecretsBackend. (templated)
+    :param min_ttl: how long the task takes, such as ``"45m"``, or ``"auto"`` for the 95th percentile of its own past runs. Before
+        anything else, Vault is asked to let login and leased credentials live as long, and the task fails if it does not.
     :param postgres_conn_id: the database; its extra needs ``sslmode=verify-full`` and ``sslrootcert``.
     :param set_role: the role to act as, the owner of the tables. (templated)
     :param allow_insecure_transport: see :class:`EncryptedS3ToPostgresOperator`.
@@ -56,9 +59,11 @@ class ReprotectColumnsOperator(BaseOperator):
         postgres_conn_id: str = "postgres_default",
         set_role: str | None = None,
         allow_insecure_transport: bool = False,
+        min_ttl: str | float | timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.min_ttl = min_ttl
         self.keyset = keyset
         self.domains = domains
         self.aws_conn_id = aws_conn_id

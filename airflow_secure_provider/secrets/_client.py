@@ -142,6 +142,7 @@ class BackendClient(_VaultClient):  # type: ignore[misc]
         finally:
             hooks.remove(remember)
         refuse_unfit(login, client, self.own.allow_tokens)
+        login.auth_type = self.auth_type
         # A token file's owner (such as Vault Agent) renews it.
         if login.renewable and not (self.auth_type == "token" and self.token_path):
             login.renewer = self._renew_token
@@ -227,9 +228,11 @@ class BackendClient(_VaultClient):  # type: ignore[misc]
         bearer = credentials.headers()["Authorization"]
         return bearer.removeprefix("Bearer ")
 
-    def _renew_token(self, token: str) -> int:
+    def _renew_token(self, token: str, seconds: int) -> int:
         """:return: the seconds that it lives from now. :raises SecureProviderError: if it is not renewed."""
-        renewed = self._apart(token, "auth/token/renew-self", lambda each: each.auth.token.renew_self())
+        renewed = self._apart(
+            token, "auth/token/renew-self", lambda each: each.auth.token.renew_self(increment=f"{seconds}s")
+        )
         return int(renewed["auth"]["lease_duration"])
 
     def _end_token(self, token: str) -> None:

@@ -30,7 +30,7 @@ class BackendLender:
 
     def __init__(self, client: BackendClient) -> None:
         self._client = client
-        self._login: Login | None = None
+        self.login: Login | None = None
 
     def issue(self, entry: DynamicConnection, session_name: str | None) -> Lease:
         """:param session_name: of an assumed AWS role. :raises Exception: of the request."""
@@ -51,20 +51,20 @@ class BackendLender:
                 return ask(once, entry.mount, entry.role)
 
         lease = self._client._run_with_reauth(asked)
-        self._login = self._client.login
+        self.login = self._client.login
         return lease
 
-    def renew(self, lease: Lease) -> int:
-        return self._asked("sys/leases/renew", lambda client: renew(client, lease))
+    def renew(self, lease: Lease, seconds: float | None = None) -> int:
+        return self._asked("sys/leases/renew", lambda client: renew(client, lease, seconds))
 
     def revoke(self, lease: Lease) -> None:
         self._asked("sys/leases/revoke", lambda client: self._end(client, lease), REVOKE_TIMEOUT_SECONDS)
 
     def seconds_left(self) -> float:
-        return self._login.seconds_left() if self._login is not None else float("inf")
+        return self.login.seconds_left() if self.login is not None else float("inf")
 
     def is_ending(self) -> bool:
-        return self._login is not None and self._login.is_stale()
+        return self.login is not None and self.login.is_stale()
 
     def _asked(self, path: str, ask: Callable[[Any], T], timeout: Any = None) -> T:
         """:raises SecureProviderError: for any failure."""
@@ -72,8 +72,8 @@ class BackendLender:
         with self._client.new_session(retry_answers=False) as own:
             try:
                 client = with_session(self._client.client, own, timeout or self._client.kwargs["timeout"])
-                if self._login is not None:
-                    client.token = self._login.token  # the one that it was issued to, whatever came later
+                if self.login is not None:
+                    client.token = self.login.token  # the one that it was issued to, whatever came later
                 return ask(client)
             except Exception as error:  # noqa: BLE001 - mapped
                 failure = vault_failure(error, path=path, url=self._client.address)
@@ -85,7 +85,7 @@ class BackendLender:
         try:
             revoke(client, lease.lease_id)
         except Forbidden:
-            if self._login is None or not self._login.is_ours:
+            if self.login is None or not self.login.is_ours:
                 raise
             # Not allowed sys/leases/revoke. The login is this process's alone: ending it ends its leases.
             client.auth.token.revoke_self()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from airflow.providers.hashicorp.secrets.vault import VaultBackend
 
 from airflow_secure_provider import leases
-from airflow_secure_provider.errors import ConfigurationError, StoreError
+from airflow_secure_provider.errors import ConfigurationError, StoreError, TransientError
 from airflow_secure_provider.inspection.vault_access import Credential, VaultAccess
 from airflow_secure_provider.vault.failures import vault_failure
 from airflow_secure_provider.vault.lease import Lease, LeaseKey
@@ -50,8 +50,6 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
     :param allow_tokens: kinds of token that are refused otherwise: ``root``, ``never-expiring``, ``over-broad``.
     :param cache_seconds: how long a task remembers a KV value (default 5, at most 60, 0 for never).
     """
-
-    issues_leases = True  # see lineage.listener
 
     def __init__(
         self,
@@ -157,7 +155,17 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
             ),
             client=client.checked,
             failure=lambda error, path: vault_failure(error, path=path, url=client.address),
+            templates=self._templates,
         )
+
+    def _templates(self) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
+        for name, entry in self.dynamic.entries.items():
+            if any(sign in name for sign in "*?["):
+                continue  # its template is known only when a connection is looked up
+            try:
+                yield name, self._template(name, entry)
+            except Exception as error:  # noqa: BLE001 (mapped)
+                yield name, str(vault_failure(error, path=name, url=self.vault_client.address))
 
     # Failing closed.
 
@@ -171,7 +179,9 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - whatever it is, no other store may answer instead
             failure = vault_failure(error, path=what, url=self.vault_client.address)
         # Outside of the handler, so that the original, with its request and its answer, is not in __context__.
-        raise AirflowSecretsBackendAccessDenied(f"{what}: {failure}")
+        denial: Any = AirflowSecretsBackendAccessDenied(f"{what}: {failure}")
+        denial.transient = isinstance(failure, TransientError)  # for VaultReadySensor
+        raise denial
 
     def _stock(self, method: str, key: str, team_name: str | None = None) -> str | None:
         arguments = (key,) if team_name is None else (key, team_name)

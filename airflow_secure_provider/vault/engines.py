@@ -53,9 +53,9 @@ def issue_aws_lease(
     return _lease(client, "aws", mount, role, f"{mount}/sts/{quote(role)}", parameters)
 
 
-def renew(client: hvac.Client, lease: Lease) -> int:
-    """Ask for the time that it was issued for. :return: the seconds that Vault gives it from now."""
-    body = {"lease_id": lease.lease_id, "increment": lease.ttl_seconds}
+def renew(client: hvac.Client, lease: Lease, seconds: float | None = None) -> int:
+    """Ask for so many seconds, or for what it was issued for. :return: those that Vault gives it from now."""
+    body = {"lease_id": lease.lease_id, "increment": int(seconds or lease.ttl_seconds)}
     return int(client.adapter.put("/v1/sys/leases/renew", json=body)["lease_duration"])
 
 

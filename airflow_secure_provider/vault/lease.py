@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from ..errors import StoreError
+from .login import Login
 
 # A lease is replaced once a tenth of its life, or 5 s, is all that is left; a very short one at a quarter of its life.
 _MARGIN_FRACTION = 0.1
@@ -72,8 +73,8 @@ class LeaseDenied(StoreError):
 class Lender(Protocol):
     """Who issued a lease, and may change it. Each call has requests of its own and a bounded time."""
 
-    def renew(self, lease: Lease) -> int:
-        """Ask for the time that it was issued for. :return: the seconds that Vault gives, from now."""
+    def renew(self, lease: Lease, seconds: float | None = None) -> int:
+        """Ask for so many seconds, or for what it was issued for. :return: those that Vault gives, from now."""
 
     def revoke(self, lease: Lease) -> None:
         """End it; returns once the credential is gone."""
@@ -83,6 +84,10 @@ class Lender(Protocol):
 
     def is_ending(self) -> bool:
         """Whether that login is about to end."""
+
+    @property
+    def login(self) -> Login | None:
+        """That login, once something was issued."""
 
 
 @dataclass(slots=True)
@@ -115,10 +120,10 @@ class Held:
         margin = min(max(self.span * _MARGIN_FRACTION, _MARGIN_SECONDS), self.span / 4)
         return self.own_seconds_left() < margin or self.lender.is_ending()
 
-    def renew(self) -> None:
+    def renew(self, seconds: float | None = None) -> None:
         """:raises Exception: of the lender; nothing is changed then."""
         started = time.monotonic()  # before the request, so that it never seems to live longer than it does
-        self.span = float(self.lender.renew(self.lease))
+        self.span = float(self.lender.renew(self.lease, seconds))
         self.expires = started + self.span
         self.renewals += 1
         self.renewed_at = datetime.now(UTC)

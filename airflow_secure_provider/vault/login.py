@@ -29,6 +29,7 @@ class Login:
     """A token and how long it lives.
 
     :ivar span: seconds that the last answer gave it; infinite for a token that never expires.
+    :ivar auth_type: how it was got: ``approle``, ``token``, …
     :ivar made_by: the process that logged in and so may end it; 0 for a token that was given.
     """
 
@@ -38,7 +39,8 @@ class Login:
     renewable: bool
     started: float  # time.monotonic()
     made_by: int
-    renewer: Callable[[str], int] | None = field(repr=False, default=None)
+    auth_type: str = ""
+    renewer: Callable[[str, int], int] | None = field(repr=False, default=None)
     ender: Callable[[str], None] | None = field(repr=False, default=None)
 
     @classmethod
@@ -67,12 +69,12 @@ class Login:
     def is_stale(self) -> bool:
         return self.seconds_left() < min(5.0, self.span / 4)
 
-    def renew(self) -> None:
-        """:raises Exception: of the request."""
+    def renew(self, seconds: float | None = None) -> None:
+        """Ask for so many seconds, or for as long as it has been given. :raises Exception: of the request."""
         if self.renewer is None:
             raise ConfigurationError("this login can't be renewed")
         started = time.monotonic()
-        self.span, self.started = float(self.renewer(self.token)), started
+        self.span, self.started = float(self.renewer(self.token, int(seconds or self.span))), started
 
 
 def fingerprint(*parts: object) -> str:

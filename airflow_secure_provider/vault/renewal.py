@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 _DUE = 1 / 3  # renewed when a third of its life is left
 _RETRY_SECONDS = 5.0
 _IDLE_SECONDS = 30.0
-_LEAST_SECONDS = 0.5
+_LEAST_SECONDS = 0.1
 
 
 class Renewable(Protocol):
@@ -41,15 +41,21 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._stopped = False
+        self._due_at = _DUE
         self._refused: dict[int, Renewable] = {}  # by identity; kept, so that none is taken for another
 
     def start(self) -> None:
         """If it does not run in this process yet; otherwise have it look at what there is now."""
-        if self._pid != os.getpid() or self._thread is None or not self._thread.is_alive():
+        runs = self._pid == os.getpid() and self._thread is not None and self._thread.is_alive()
+        if not runs or self._stopped:
             self._pid, self._stopped = os.getpid(), False
+            # Not all tasks that began together shall ask together.
+            self._due_at = _DUE * random.uniform(1.0, 1.25)  # noqa: S311 (no secret)
             self._wake = threading.Event()
             self._refused = {}
-            self._thread = threading.Thread(target=self._run, name="vault-renewal", daemon=True)
+            self._thread = threading.Thread(
+                target=self._run, args=[self._wake], name="vault-renewal", daemon=True
+            )
             self._thread.start()
         else:
             self._wake.set()
@@ -59,11 +65,10 @@ class Keeper:
         self._stopped = True
         self._wake.set()
 
-    def _run(self) -> None:
-        while not self._stopped:
-            wait = self._renew_what_is_due()
-            self._wake.wait(wait)
-            self._wake.clear()
+    def _run(self, wake: threading.Event) -> None:
+        while not self._stopped and self._wake is wake:  # another thread's, once this one was stopped
+            wake.wait(self._renew_what_is_due())
+            wake.clear()
 
     def _renew_what_is_due(self) -> float:
         """:return: seconds until something is due."""
@@ -71,9 +76,8 @@ class Keeper:
         for each in self._due():
             if self._stopped or id(each) in self._refused or each.own_seconds_left() <= 0:
                 continue
-            # Not all tasks that began together shall ask together.
-            at: float | None = each.span * _DUE * random.uniform(0.9, 1.1)  # noqa: S311 (no secret)
-            if at is not None and each.own_seconds_left() <= at:
+            at: float | None = each.span * self._due_at
+            if each.own_seconds_left() <= each.span * self._due_at:
                 at = self._renew(each)
             if at is not None:
                 soonest = min(soonest, max(_LEAST_SECONDS, each.own_seconds_left() - at))
@@ -105,7 +109,7 @@ class Keeper:
                 max(0, each.own_seconds_left()),
             )
             return None
-        return each.span * _DUE
+        return each.span * self._due_at
 
 
 def _name(each: Renewable) -> str:

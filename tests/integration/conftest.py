@@ -131,5 +131,5 @@ def stage() -> Iterator[Stage]:
         with Api(Authority(directory / "api")) as api:
             environment["AIRFLOW_VAR_LAKE_KEY"] = world.kms_key
             environment["AIRFLOW_CONN_PEOPLE_API"] = api.airflow_connection()
-            with Airflow(directory, dags, environment) as airflow:
+            with Airflow(directory, dags, environment, triggerer=True) as airflow:
                 yield Stage(world, airflow, api)

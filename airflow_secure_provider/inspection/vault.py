@@ -1,0 +1,224 @@
+"""Whether the secrets backend will get from Vault what it is configured for."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import SecureProviderError
+from ..vault.durations import in_words, parse_duration
+from ..vault.engines import issue_aws_lease, issue_database_lease, read_static_credential, revoke
+from .findings import Finding, Findings, failed, ok, unknown, warning
+from .tls import SOON_DAYS, NoTls, handshake, tls_problem
+from .vault_access import Credential, VaultAccess
+
+_PART = "vault"
+_MOST_SKEW_SECONDS = 30.0
+_SHORT_TTL_SECONDS = 300.0
+_LONG_TTL_SECONDS = 86400.0
+
+
+def check_vault(access: VaultAccess, *, issue: bool = False) -> Findings:
+    """:param issue: take each credential for real, and give it back at once."""
+    for look in (_tls, _health):  # a login over what is not trusted, or to what is sealed, is not tried
+        found = list(look(access))
+        yield from found
+        if any(each.verdict == "failed" for each in found):
+            return
+    try:
+        client = access.client()
+    except Exception as error:  # noqa: BLE001 (mapped)
+        yield failed(_PART, f"login ({access.auth_type})", str(access.failure(error, "login")))
+        return
+    yield from _login(access, client)
+    yield from _capabilities(access, client)
+    for credential in access.credentials:
+        yield from _role(access, client, credential)
+        if issue and "{conn_id}" not in credential.path:
+            yield _issued(access, client, credential)
+
+
+def _tls(access: VaultAccess) -> Findings:
+    split = urlsplit(access.url)
+    subject = f"TLS of {access.url}"
+    if split.scheme != "https":
+        yield failed(_PART, subject, "it is plaintext http: every secret passes in the clear; use https")
+        return
+    if access.verify is False:
+        yield failed(_PART, subject, "its certificate is not checked (verify is false); set ca_cert")
+        return
+    try:
+        found = handshake(split.hostname or "", split.port or 443, access.verify)
+    except NoTls:
+        yield failed(_PART, subject, "it speaks no TLS")
+        return
+    except OSError as error:
+        yield failed(
+            _PART, subject, f"{tls_problem(error)}; check url, ca_cert and the network between here and there"
+        )
+        return
+    said = f"{found.protocol}, {found.cipher}, trusted, its certificate expires in {found.days_left:.0f} days"
+    yield (warning if found.days_left < SOON_DAYS else ok)(_PART, subject, said)
+
+
+def _health(access: VaultAccess) -> Findings:
+    import requests
+
+    from ..vault.sessions import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, session
+
+    subject = "health"
+    with session(verify=access.verify) as own:
+        try:
+            answer = own.get(
+                f"{access.url.rstrip('/')}/v1/sys/health?standbyok=true&sealedcode=200&uninitcode=200",
+                timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+            )
+            body = answer.json()
+        except (requests.RequestException, ValueError) as error:
+            yield failed(_PART, subject, str(access.failure(error, "sys/health")))
+            return
+    if not body.get("initialized", False):
+        yield failed(_PART, subject, "Vault is not initialised")
+    elif body.get("sealed", True):
+        yield failed(_PART, subject, "Vault is sealed; have its operators unseal it")
+    else:
+        yield ok(
+            _PART,
+            subject,
+            f"version {body.get('version')}, unsealed" + (", standby" if body.get("standby") else ""),
+        )
+    skew = abs(float(body.get("server_time_utc", 0)) - time.time())
+    said = f"Vault's clock and ours are {skew:.0f} s apart"
+    if skew > _MOST_SKEW_SECONDS:
+        yield warning(
+            _PART,
+            "clock",
+            f"{said}: JWTs, certificates and STS credentials may be refused; set the clocks (NTP)",
+        )
+    else:
+        yield ok(_PART, "clock", said)
+
+
+def _login(access: VaultAccess, client: Any) -> Findings:
+    subject = f"login ({access.auth_type})"
+    try:
+        data = client.auth.token.lookup_self()["data"]
+    except Exception as error:  # noqa: BLE001 (mapped)
+        yield failed(_PART, subject, str(access.failure(error, "auth/token/lookup-self")))
+        return
+    ttl = float(data.get("ttl") or 0)
+    said = (
+        f"policies {', '.join(data.get('policies') or ())}; lives {in_words(ttl) if ttl else 'for ever'}"
+        + (", renewable" if data.get("renewable") else ", not renewable")
+    )
+    if not ttl or "root" in (data.get("policies") or ()):
+        yield warning(_PART, subject, f"{said}: allowed by allow_tokens; better an AppRole with a TTL")
+    elif ttl < _SHORT_TTL_SECONDS and not data.get("renewable"):
+        yield warning(_PART, subject, f"{said}: leases end with it; raise token_ttl")
+    else:
+        yield ok(_PART, subject, said)
+
+
+def _capabilities(access: VaultAccess, client: Any) -> Findings:
+    """One request: what the policies of the login allow where the configuration will ask."""
+    infix = "/data" if access.kv_version == 2 else ""
+    kv = [
+        f"{access.mount_point}{infix}/{path}/airflow-secure-provider-probe".lstrip("/")
+        for path in access.kv_paths
+    ]
+    templates = [
+        f"{access.mount_point}{infix}/{each.template}".lstrip("/")
+        for each in access.credentials
+        if each.template
+    ]
+    needed = dict.fromkeys([*kv, *templates, *(each.path for each in access.credentials)], "read")
+    needed["sys/leases/revoke"] = "update"
+    if access.credentials:
+        needed["sys/leases/renew"] = "update"
+    try:
+        answer = client.adapter.post("/v1/sys/capabilities-self", json={"paths": list(needed)})
+    except Exception as error:  # noqa: BLE001 (mapped)
+        yield unknown(_PART, "policies", str(access.failure(error, "sys/capabilities-self")))
+        return
+    held = answer.get("data") or answer
+    for path, capability in needed.items():
+        granted = set(held.get(path) or ())
+        shown = path.replace("airflow-secure-provider-probe", "*")
+        if {capability, "root"} & granted:
+            yield ok(_PART, f"policy for {shown}", capability)
+        elif path == "sys/leases/revoke":
+            yield warning(
+                _PART,
+                f"policy for {shown}",
+                "missing: leases are ended by ending the task's login, and `leases sweep` can't end any; allow update",
+            )
+        else:
+            yield failed(
+                _PART, f"policy for {shown}", f'missing: path "{shown}" {{ capabilities = ["{capability}"] }}'
+            )
+
+
+def _role(access: VaultAccess, client: Any, credential: Credential) -> Findings:
+    subject = f"role of {credential.name!r}"
+    if "{conn_id}" in credential.path:
+        yield unknown(_PART, subject, f"{credential.role_path} is known only when a connection is looked up")
+        return
+    try:
+        data = client.adapter.get(f"/v1/{credential.role_path}")["data"]
+    except Exception as error:  # noqa: BLE001 (mapped)
+        from hvac.exceptions import Forbidden, InvalidPath
+
+        if isinstance(error, InvalidPath):
+            yield failed(_PART, subject, f"{credential.role_path} does not exist in Vault")
+        elif isinstance(error, Forbidden):
+            yield unknown(
+                _PART, subject, f"the login may not read {credential.role_path}, so its TTLs are not known"
+            )
+        else:
+            yield failed(_PART, subject, str(access.failure(error, credential.role_path)))
+        return
+    if credential.path.split("/")[-2] == "static-creds":
+        yield ok(
+            _PART,
+            subject,
+            f"static, its password changes every {in_words(_seconds(data.get('rotation_period')))}",
+        )
+        return
+    ttl, most = (_seconds(data.get(name)) for name in ("default_ttl", "max_ttl"))
+    if credential.engine == "aws":
+        ttl, most = (_seconds(data.get(name)) for name in ("default_sts_ttl", "max_sts_ttl"))
+    said = f"TTL {in_words(ttl) if ttl else 'of the mount'}, at most {in_words(most) if most else 'of the mount'}"
+    if ttl > _LONG_TTL_SECONDS:
+        yield warning(
+            _PART,
+            subject,
+            f"{said}: after a SIGKILL a login lives as long; lower default_ttl, leases are renewed",
+        )
+    else:
+        yield ok(_PART, subject, said)
+
+
+def _issued(access: VaultAccess, client: Any, credential: Credential) -> Finding:
+    subject = f"credential of {credential.name!r}"
+    mount, _, role = credential.path.rpartition("/")
+    mount, _, kind = mount.rpartition("/")
+    issuers = {"creds": issue_database_lease, "static-creds": read_static_credential, "sts": issue_aws_lease}
+    try:
+        lease = issuers[kind](client, mount, role)
+        if lease.lease_id and credential.engine != "aws":
+            revoke(client, lease.lease_id)
+    except Exception as error:  # noqa: BLE001 (mapped)
+        return failed(_PART, subject, str(access.failure(error, credential.path)))
+    return ok(
+        _PART,
+        subject,
+        f"issued for {in_words(lease.ttl_seconds)}" + ("" if kind == "static-creds" else ", given back"),
+    )
+
+
+def _seconds(value: Any) -> float:
+    try:
+        return parse_duration(value) if value else 0.0
+    except SecureProviderError:
+        return 0.0

@@ -1,0 +1,167 @@
+"""Whether Vault will carry a job, before the job starts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.bases.sensor import BaseSensorOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+
+class VaultReadyOperator(BaseOperator):
+    """Take the credentials of connections, as the tasks after this one will, and fail if they would not last.
+
+    What it takes is given back at its end. Nothing but counts and names goes to XCom: for each credential connection, engine,
+    role and TTL.
+
+    :param conn_ids: connections that VaultSecretsBackend answers for. (templated)
+    :param min_ttl: how long the job takes, such as ``"45m"``, or ``"auto"`` for the 95th percentile of this task's own past
+        runs. Vault is asked to let the login and the credentials live as long.
+    """
+
+    template_fields: Sequence[str] = ("conn_ids",)
+    ui_color = "#d9ead3"
+
+    def __init__(
+        self, *, conn_ids: Sequence[str], min_ttl: str | float | timedelta | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conn_ids = conn_ids
+        self.min_ttl = min_ttl
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """
+        :raises AirflowFailException: if a connection is not there or denied, or would not last.
+        :raises StoreUnavailable: if Vault can't be reached or is sealed; a retry may help.
+        """
+        return _probe(self, context)
+
+
+class VaultReadySensor(BaseSensorOperator):
+    """The same, and waits while Vault is unreachable, sealed or throttling. What waiting can't help fails at once.
+
+    :param conn_ids: as of :class:`VaultReadyOperator`. (templated)
+    :param min_ttl: as of :class:`VaultReadyOperator`.
+    :param deferrable: wait in the triggerer, which asks Vault only whether it is up (``sys/health``, without a login).
+    """
+
+    template_fields: Sequence[str] = ("conn_ids",)
+    ui_color = "#d9ead3"
+
+    def __init__(
+        self,
+        *,
+        conn_ids: Sequence[str],
+        min_ttl: str | float | timedelta | None = None,
+        deferrable: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conn_ids = conn_ids
+        self.min_ttl = min_ttl
+        self.deferrable = deferrable
+
+    def execute(self, context: Context) -> Any:
+        if not self.deferrable:
+            return super().execute(context)
+        return self.resume(context)
+
+    def poke(self, context: Context) -> Any:
+        from airflow.sdk.bases.sensor import PokeReturnValue
+
+        from ..errors import StoreUnavailable
+
+        try:
+            return PokeReturnValue(is_done=True, xcom_value=_probe(self, context))
+        except StoreUnavailable as error:
+            log.info("not ready: %s", error)
+            return PokeReturnValue(is_done=False)
+
+    def resume(self, context: Context, event: Any = None) -> Any:
+        """Deferred again for as long as Vault does not answer; Airflow ends it by ``timeout``."""
+        found = self.poke(context)
+        if not found:
+            self._wait()
+        return found.xcom_value
+
+    def _wait(self) -> NoReturn:
+        from ..errors import ConfigurationError
+        from .vault_up import VaultUpTrigger
+
+        access = _access()
+        if access is None:
+            raise ConfigurationError(_NO_BACKEND)
+        trigger = VaultUpTrigger(access.url, access.verify, access.namespace, float(self.poke_interval))
+        self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=self.timeout))
+        raise AssertionError("deferring raises")
+
+
+_NO_BACKEND = "there is no VaultSecretsBackend to ask; configure it in [secrets] backend"
+
+
+def _access() -> Any:
+    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+
+    for backend in ensure_secrets_backend_loaded():
+        if hasattr(backend, "for_inspection"):
+            return backend.for_inspection()
+    return None
+
+
+def _probe(task: Any, context: Context) -> list[dict[str, Any]]:
+    from airflow.sdk.exceptions import AirflowFailException
+    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+
+    from .. import leases
+    from ..errors import ConfigurationError, StoreUnavailable, raise_alone
+    from ..vault.durations import in_words
+    from ._failures import as_airflow_failures
+    from ._runtime import runtime_of
+
+    failure: Exception | None = None
+    with as_airflow_failures():
+        if isinstance(task.conn_ids, str) or not task.conn_ids:
+            raise ConfigurationError(f"task {task.task_id!r}: conn_ids is a list of connection ids")
+        backend = next(
+            (each for each in ensure_secrets_backend_loaded() if hasattr(each, "for_inspection")), None
+        )
+        if backend is None:
+            raise ConfigurationError(_NO_BACKEND)
+        for conn_id in task.conn_ids:
+            try:
+                found = backend.get_conn_value(conn_id)
+            except Exception as error:  # noqa: BLE001 (the backend's denial, of which one kind passes)
+                kind = StoreUnavailable if getattr(error, "transient", False) else AirflowFailException
+                failure = kind(str(error))
+                break
+            if found is None:
+                raise ConfigurationError(
+                    f"connection {conn_id!r} is neither in Vault nor dynamic; see [secrets] backend_kwargs"
+                )
+    if failure is not None:
+        raise_alone(failure)
+    with as_airflow_failures():
+        seconds = runtime_of(task, context)
+        short = leases.shortfalls(seconds) if seconds is not None else []
+        if short:
+            raise ConfigurationError(
+                f"the job is expected to take {in_words(seconds or 0)} (min_ttl), and " + "; ".join(short)
+            )
+    return [
+        {
+            "connection": each.conn_id,
+            "engine": each.engine,
+            "role": each.role,
+            "ttl_seconds": each.ttl_seconds,
+        }
+        for each in leases.credential_records()
+        if each.conn_id in task.conn_ids
+    ]
