@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from .io import logs_apart
 
 if TYPE_CHECKING:
     from ..inspection.findings import Finding
@@ -39,26 +41,39 @@ def check(
 
     Run it where tasks run, as their user. Ends with status 1 if something failed. No secret is printed.
     """
+    with logs_apart() as say:
+        bad = _check(say, conn_ids, keysets, buckets, aws_conn_id, issue=issue, as_json=as_json)
+    if bad:
+        raise SystemExit(1)
+
+
+def _check(
+    say: Callable[[str], None],
+    conn_ids: tuple[str, ...],
+    keysets: tuple[str, ...],
+    buckets: tuple[str, ...],
+    aws_conn_id: str,
+    *,
+    issue: bool,
+    as_json: bool,
+) -> int:
+    """:return: how many failed."""
     from ._backend import vault_access
 
-    access = vault_access()
     findings: list[Finding] = []
-    for finding in _findings(access, conn_ids, keysets, buckets, aws_conn_id, issue):
+    for finding in _findings(vault_access(), conn_ids, keysets, buckets, aws_conn_id, issue):
         findings.append(finding)
         if not as_json:
-            click.echo(
-                f"{click.style(f'{finding.verdict:8}', fg=_COLOURS[finding.verdict])}{finding.part:9} {finding.subject}"
-            )
-            click.echo(f"{'':17} {finding.detail}")
+            verdict = click.style(f"{finding.verdict:8}", fg=_COLOURS[finding.verdict])
+            say(f"{verdict}{finding.part:9} {finding.subject}\n{'':17} {finding.detail}")
     bad = sum(each.verdict == "failed" for each in findings)
     if as_json:
         import json
 
-        click.echo(json.dumps({"ok": not bad, "findings": [each.as_dict() for each in findings]}, indent=2))
+        say(json.dumps({"ok": not bad, "findings": [each.as_dict() for each in findings]}, indent=2))
     else:
-        click.echo(f"{len(findings)} checked, {bad} failed")
-    if bad:
-        raise SystemExit(1)
+        say(f"{len(findings)} checked, {bad} failed")
+    return bad
 
 
 def _findings(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,6 +55,18 @@ def kms_client(key_arn: str) -> Any:
 
     parts = key_arn.split(":")
     return boto3.client("kms", region_name=parts[3] if len(parts) > 3 and parts[3] else None)
+
+
+@contextmanager
+def logs_apart() -> Iterator[Callable[[str], None]]:
+    """Airflow logs to standard output, which is for what the command has to say. :return: what prints it."""
+    import contextlib
+
+    import click
+
+    stdout = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        yield lambda text: click.echo(text, file=stdout)
 
 
 def vault_client() -> Any:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .io import logs_apart
+
 
 @click.group()
 def leases() -> None:
@@ -32,18 +34,19 @@ def sweep_leases(folder: Path | None, dry_run: bool, as_json: bool) -> None:
     from ..inspection.sweep import sweep
     from ._backend import journal_folder, vault_access
 
-    access = None if dry_run else vault_access()
-    if access is None and not dry_run:
-        raise ConfigurationError(
-            "Airflow's configuration has no VaultSecretsBackend, whose login would revoke; see [secrets] backend"
-        )
-    report = sweep(folder or journal_folder(), access)
-    if as_json:
-        click.echo(json.dumps({"counts": dict(report.counts), "failures": report.failures}))
-    else:
-        words = [f"{number} {what}" for what, number in sorted(report.counts.items())]
-        click.echo("leases of tasks that no longer run: " + (", ".join(words) or "none"))
-        for line in report.failures:
-            click.echo(f"not revoked: {line}", err=True)
+    with logs_apart() as say:
+        access = None if dry_run else vault_access()
+        if access is None and not dry_run:
+            raise ConfigurationError(
+                "Airflow's configuration has no VaultSecretsBackend, whose login would revoke; see [secrets] backend"
+            )
+        report = sweep(folder or journal_folder(), access)
+        if as_json:
+            say(json.dumps({"counts": dict(report.counts), "failures": report.failures}))
+        else:
+            words = [f"{number} {what}" for what, number in sorted(report.counts.items())]
+            say("leases of tasks that no longer run: " + (", ".join(words) or "none"))
+            for line in report.failures:
+                click.echo(f"not revoked: {line}", err=True)
     if report.failures:
         raise SystemExit(1)

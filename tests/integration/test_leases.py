@@ -78,7 +78,7 @@ def test_one_credential_for_a_stock_operator_with_lineage(stage: Stage) -> None:
     assert issued(stage) == before + 1
     assert stage.world.vault.requests("auth/approle/login") - logins <= 1
     assert (active(stage), users(stage)) == (0, [])
-    events = stage.events("lease_stock")
+    events = [each for each in stage.events("lease_stock") if each["job"]["name"] == "lease_stock.query"]
     assert [each["eventType"] for each in events] == ["START", "COMPLETE", "OTHER"]
     # The fork that sent START had inherited the lease: it knows the database.
     assert "inherited no living lease" not in stage.airflow.task_log("lease_stock", run_id, "query")
@@ -108,7 +108,10 @@ def test_a_deferred_task_holds_nothing_meanwhile(stage: Stage) -> None:
 def _running(stage: Stage) -> tuple[str, int]:
     run_id = stage.airflow.trigger("lease_long", logical_date=stage.next_day())
     assert eventually(
-        lambda: stage.query("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"), 60
+        lambda: stage.query(
+            "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(59)' AND state = 'active'"
+        ),
+        60,
     )
     (pid,) = holders(stage)
     return run_id, pid

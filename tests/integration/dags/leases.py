@@ -16,16 +16,16 @@ from airflow_secure_provider.operators import (
 )
 
 
-def stock(name: str, sql: str = "SELECT current_user", **arguments: object) -> None:
+def stock(name: str, sql: str = "SELECT 1", **arguments: object) -> None:
     with DAG(f"lease_{name}", schedule=None):
         SQLExecuteQueryOperator(task_id="query", conn_id="crm", sql=sql, **arguments)
 
 
-stock("stock", hook_params={"options": "-c statement_timeout=60000"})
+stock("stock")
 stock("failed", "SELECT 1/0")
 stock("retried", "SELECT 1/0", retries=1, retry_delay=timedelta(seconds=1))
 stock("timed_out", "SELECT pg_sleep(60)", execution_timeout=timedelta(seconds=2))
-stock("long", "SELECT pg_sleep(60)")
+stock("long", "SELECT pg_sleep(59)")
 
 
 class Deferring(BaseOperator):
