@@ -103,6 +103,7 @@ def stage() -> Iterator[Stage]:
         backend["dynamic"]["crm_by_name"] = {**crm, "connection": by_name}
         del backend["dynamic"]["crm_by_name"]["template"]
         environment["AIRFLOW__SECRETS__BACKEND_KWARGS"] = json.dumps(backend)
+        environment["AIRFLOW__CORE__PARALLELISM"] = "20"
         environment["AIRFLOW_VAR_PUBLISH_KEY"] = world.kms_key
         kms = world.aws.client("kms")
         good = encrypt(csv_of(ROWS), world.kms_key, kms, {"dataset": "crm.people"})

@@ -106,15 +106,18 @@ def test_a_deferred_task_holds_nothing_meanwhile(stage: Stage) -> None:
 
 
 def _running(stage: Stage) -> tuple[str, int]:
+    """A task whose query runs, and its process. (PostgreSQL goes on with the queries of those that were killed before.)"""
+
+    def queries() -> int:
+        found = stage.query(
+            "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(59)' AND state = 'active'"
+        )
+        return int(found[0][0])
+
+    before = queries()
     run_id = stage.airflow.trigger("lease_long", logical_date=stage.next_day())
-    assert eventually(
-        lambda: stage.query(
-            "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(59)' AND state = 'active'"
-        ),
-        60,
-    )
-    (pid,) = holders(stage)
-    return run_id, pid
+    assert eventually(lambda: queries() > before and len(holders(stage)) == 1, 60)
+    return run_id, holders(stage)[0]
 
 
 def test_a_stock_task_that_is_terminated(stage: Stage) -> None:
@@ -160,7 +163,8 @@ def test_twenty_tasks_at_a_time_a_fifth_of_them_killed(stage: Stage) -> None:
         done = [state for state in states.values() if state in ("success", "failed")]
         if len(done) == 20:
             break
-        if sum(state == "success" for state in states.values()) == 16:  # what is left sleeps
+        if sum(state == "success" for state in states.values()) == 16:
+            time.sleep(2)  # what succeeded gives its lease back now; what is left sleeps
             for pid in set(holders(stage)) - killed:
                 killed.add(pid)
                 os.kill(pid, signal.SIGKILL)
