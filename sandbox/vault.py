@@ -107,6 +107,10 @@ class VaultStandIn:
         listed: list[dict[str, Any]] = self._own("get", "audit")["audit"]
         return [each for each in listed if each["path"].startswith(path)]
 
+    def break_connections(self) -> None:
+        """The next request gets no answer, and its connection is closed, as when the server restarts."""
+        self._own("post", "break")
+
     def inject(self, *faults: dict[str, Any]) -> None:
         """
         Answer badly to what comes next, instead of what was injected before.

@@ -40,7 +40,7 @@ def vault_failure(error: BaseException, *, path: str, url: str) -> SecureProvide
             f"no trust in the TLS certificate of {where}: {_tls_reason(error)}; set ca_cert (or verify) to the CA that "
             "issued the certificate, and url to a host name that it was issued for"
         )
-    if isinstance(error, requests.exceptions.ReadTimeout):
+    if isinstance(error, requests.exceptions.ReadTimeout) or _timed_out(error):
         return StoreUnavailable(
             f"no answer in time from {where}; see Vault's load and log, and for a database role whether the "
             "database answers"
@@ -134,6 +134,13 @@ def _causes(error: BaseException) -> list[BaseException]:
             found.append(each)
             pending += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
     return found
+
+
+def _timed_out(error: BaseException) -> bool:
+    """After the last try requests calls it a failed connection."""
+    from urllib3.exceptions import ReadTimeoutError
+
+    return any(isinstance(each, ReadTimeoutError) for each in _causes(error))
 
 
 def _tls_reason(error: BaseException) -> str:

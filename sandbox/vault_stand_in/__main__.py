@@ -58,6 +58,10 @@ class Handler(BaseHTTPRequestHandler):
         except Exception as error:  # noqa: BLE001 - any other fault is the stand-in's own
             self.log_error("%s %s: %r", verb, path, error)
             status, envelope = 500, {"errors": [f"the stand-in failed: {type(error).__name__}"]}
+        if self.core.broken.is_set() and not path.startswith("stand-in/"):
+            self.core.broken.clear()  # as a restarting server does: no answer, and the connection is gone
+            self.close_connection = True
+            return
         with self.core.lock:
             self.core.requests[f"{verb} {path.removeprefix('v1/')} {status}"] += 1
         self._send(status, envelope)
@@ -117,6 +121,9 @@ def _stand_in(core: Core, request: Request) -> JSON:
             return {"leases": [{name: getattr(lease, name) for name in names} for lease in listed]}
         case ("GET", "audit"):
             return {"audit": list(core.audit)}
+        case ("POST" | "PUT", "break"):
+            core.broken.set()
+            return {}
         case ("POST" | "PUT", "faults"):
             core.faults = list(request.body.get("faults") or [])
             return {}

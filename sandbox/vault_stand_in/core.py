@@ -54,6 +54,7 @@ class Core:
         self.ended: list[Lease] = []
         self.requests: collections.Counter[str] = collections.Counter()
         self.faults: list[JSON] = []
+        self.broken = threading.Event()  # the next request gets no answer
         self.audit: collections.deque[JSON] = collections.deque(maxlen=1000)
         self.wrapped: dict[str, JSON] = {}  # by wrapping token
         self.mounts: dict[str, Backend] = {}  # by path; whoever makes a core mounts what it is to have
