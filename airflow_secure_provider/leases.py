@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from . import trigger_leases
 from .errors import SecureProviderError
 from .vault.book import REVOKE_ALL_SECONDS, LeaseBook
 from .vault.durations import as_vault_writes, in_words
@@ -98,12 +99,7 @@ def revoke_task_leases(*, deadline_seconds: float = REVOKE_ALL_SECONDS, at_exit:
     KV.clear()
     for lease, error in BOOK.revoke_all(deadline_seconds=deadline_seconds, at_exit=at_exit):
         log.warning(
-            "lease %s of role %r (%s) was not revoked and lives until its TTL of %d s has passed: %s",
-            lease.hashed_id,
-            lease.role,
-            lease.mount,
-            lease.ttl_seconds,
-            error,
+            trigger_leases.NOT_REVOKED, lease.hashed_id, lease.role, lease.mount, lease.ttl_seconds, error
         )
     _end_logins(until)
 
@@ -154,9 +150,9 @@ class _Termination:
             signal.raise_signal(number)
 
 
-def keep_alive() -> None:
+def keep_alive(of: LeaseBook = BOOK) -> None:
     """Renew, from now on, the leases of this process and the login that they end with."""
-    if BOOK.is_owner:
+    if of.is_owner:
         _KEEPER.start()
 
 
@@ -230,12 +226,27 @@ def session_name() -> str | None:
     return _session_name
 
 
+def book(*, for_triggers: bool) -> LeaseBook | str:
+    """
+    Where a lease that is asked for now belongs.
+
+    :param for_triggers: whether triggers may lease.
+    :return: the book, or why there is none.
+    """
+    denial = reason_for_denial()
+    if denial is None:
+        return BOOK
+    number = trigger_leases.trigger_id() if for_triggers else None
+    found = trigger_leases.book_of(number) if number is not None else None
+    return found or denial
+
+
 def reason_for_denial() -> str | None:
     """Why this process may not lease anything now; None in a task."""
     if not _task_process:
         return (
-            "this process runs no task (it is a scheduler, DAG processor, triggerer, API server or command line, or a task "
-            "that is being stopped); look the connection up inside a task, and check that the plugin of "
+            "this process runs no task (it is a scheduler, DAG processor, API server or command line, a triggerer without "
+            "triggerer_leases in backend_kwargs, or a task that is being stopped); look the connection up inside a task, and check that the plugin of "
             "airflow-secure-provider is loaded (`airflow plugins`), which tells tasks from other processes"
         )
     if _parses_a_dag_file():  # as a task's own process does before it runs the task
@@ -246,7 +257,14 @@ def reason_for_denial() -> str | None:
 def _due() -> list[Renewable]:
     """The logins first: a lease that is renewed ends with its login all the same."""
     logins = [login for login in LOGINS.values() if login.renewer is not None]
-    return [*logins, *(held for held in BOOK.living() if held.lease.renewable and held.lease.lease_id)]
+    return [
+        *logins,
+        *(
+            held
+            for held in [*BOOK.living(), *trigger_leases.living()]
+            if held.lease.renewable and held.lease.lease_id
+        ),
+    ]
 
 
 _KEEPER = Keeper(_due)

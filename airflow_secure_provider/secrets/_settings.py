@@ -26,6 +26,7 @@ class OwnSettings:
     jwt_client_credentials: Mapping[str, str] | None = field(default=None, repr=False)
     allow_tokens: tuple[str, ...] = ()
     cache_seconds: float = CACHE_SECONDS
+    triggerer_leases: bool = False
 
 
 def own_settings(
@@ -36,6 +37,7 @@ def own_settings(
     jwt_client_credentials: Mapping[str, str] | str | None,
     allow_tokens: Iterable[str] | str,
     cache_seconds: float | str,
+    triggerer_leases: bool | str,
 ) -> OwnSettings:
     """:raises ConfigurationError: for one that means nothing."""
     if secret_id_wrapping_token_path and not secret_id_path:
@@ -50,6 +52,7 @@ def own_settings(
         _oauth(mapping("jwt_client_credentials", jwt_client_credentials)),
         _token_kinds(allow_tokens),
         _cache_seconds(cache_seconds),
+        str(triggerer_leases).lower() in ("true", "1"),
     )
 
 

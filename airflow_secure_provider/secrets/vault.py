@@ -49,6 +49,7 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
         ``{"token_url": …, "client_id": …, "client_secret_path": …, "scope": …, "audience": …, "ca_cert": …}``.
     :param allow_tokens: kinds of token that are refused otherwise: ``root``, ``never-expiring``, ``over-broad``.
     :param cache_seconds: how long a task remembers a KV value (default 5, at most 60, 0 for never).
+    :param triggerer_leases: issue credentials to triggers too; each trigger has its own, until it ends.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
         jwt_client_credentials: Mapping[str, str] | str | None = None,
         allow_tokens: Iterable[str] | str = (),
         cache_seconds: float | str = CACHE_SECONDS,
+        triggerer_leases: bool | str = False,
         **kwargs: Any,
     ) -> None:
         if secret_id_path is not None and kwargs.get("secret_id"):
@@ -77,6 +79,7 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
             jwt_client_credentials=jwt_client_credentials,
             allow_tokens=allow_tokens,
             cache_seconds=cache_seconds,
+            triggerer_leases=triggerer_leases,
         )
         _take_tls(kwargs, ca_cert, client_cert, client_key)
         kwargs.setdefault("timeout", (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS))
@@ -213,10 +216,10 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
         return str(secret["conn_uri"]) if secret.get("conn_uri") else json.dumps(secret)
 
     def _leased(self, conn_id: str, entry: DynamicConnection, team: str | None) -> str:
-        denial = leases.reason_for_denial()
-        if denial is not None:
+        book = leases.book(for_triggers=self.own.triggerer_leases)
+        if isinstance(book, str):
             raise StoreError(
-                f"a credential of role {entry.role!r} is issued only to running tasks, and {denial}"
+                f"a credential of role {entry.role!r} is issued only to running tasks, and {book}"
             )
         # The template first: when it is missing, no user is made.
         fields = self._template(conn_id, entry)
@@ -233,10 +236,10 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
         lender = BackendLender(client)  # one for each lease: it knows the login that the lease ends with
         if entry.static:  # read at each connection, so that a rotation is followed
             lease = self._issue(entry, lender)
-            leases.BOOK.note(key, lease, lender)
+            book.note(key, lease, lender)
         else:
-            lease = leases.BOOK.obtain(key, lambda: self._issue(entry, lender), lender)
-            leases.keep_alive()
+            lease = book.obtain(key, lambda: self._issue(entry, lender), lender)
+            leases.keep_alive(book)
         return json.dumps(_with_credential(fields, lease))
 
     def _template(self, conn_id: str, entry: DynamicConnection) -> dict[str, Any]:

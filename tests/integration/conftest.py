@@ -102,7 +102,9 @@ def stage() -> Iterator[Stage]:
         }
         backend["dynamic"]["crm_by_name"] = {**crm, "connection": by_name}
         del backend["dynamic"]["crm_by_name"]["template"]
+        backend["triggerer_leases"] = True
         environment["AIRFLOW__SECRETS__BACKEND_KWARGS"] = json.dumps(backend)
+        environment["PYTHONPATH"] = str(directory / "test-dags")  # triggers are imported by name
         environment["AIRFLOW__CORE__PARALLELISM"] = "20"
         environment["AIRFLOW_VAR_PUBLISH_KEY"] = world.kms_key
         kms = world.aws.client("kms")

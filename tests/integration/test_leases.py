@@ -105,6 +105,16 @@ def test_a_deferred_task_holds_nothing_meanwhile(stage: Stage) -> None:
     assert (active(stage), users(stage)) == (0, [])
 
 
+def test_a_trigger_has_a_credential_of_its_own(stage: Stage) -> None:
+    """Where triggerer_leases allows it; it ends with the trigger, in a process that goes on."""
+    before = issued(stage)
+    run_id = stage.run("lease_trigger")
+    assert stage.airflow.xcoms("lease_trigger", run_id, "query")["return_value"] is True
+    assert issued(stage) == before + 1
+    assert eventually(lambda: active(stage) == 0, 5)
+    assert users(stage) == []
+
+
 def _running(stage: Stage) -> tuple[str, int]:
     """A task whose query runs, and its process. (PostgreSQL goes on with the queries of those that were killed before.)"""
 

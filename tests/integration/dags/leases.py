@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
-from airflow.sdk import DAG, BaseOperator, get_current_context, task
+from airflow.sdk import DAG, BaseHook, BaseOperator, get_current_context, task
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow.triggers.temporal import TimeDeltaTrigger
+from asgiref.sync import sync_to_async
 
 from airflow_secure_provider.operators import (
     EncryptedS3ToPostgresOperator,
@@ -80,3 +84,31 @@ with DAG("lease_two", schedule=None):
     SQLExecuteQueryOperator(task_id="one", conn_id="crm", sql="SELECT 1") >> SQLExecuteQueryOperator(
         task_id="two", conn_id="crm", sql="SELECT 2"
     )
+
+
+class Asking(BaseTrigger):
+    """Looks the connection up twice, works with it for a while, and ends."""
+
+    def __init__(self, conn_id: str) -> None:
+        super().__init__()
+        self.conn_id = conn_id
+
+    def serialize(self) -> tuple[str, dict[str, str]]:
+        return "leases.Asking", {"conn_id": self.conn_id}  # this file, as PYTHONPATH finds it
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        first, second = [await sync_to_async(BaseHook.get_connection)(self.conn_id) for _ in range(2)]
+        await asyncio.sleep(2)
+        yield TriggerEvent({"same": first.login == second.login})
+
+
+class AskingInTheTriggerer(BaseOperator):
+    def execute(self, context: object) -> None:
+        self.defer(trigger=Asking("crm"), method_name="done")
+
+    def done(self, context: object, event: dict[str, bool]) -> bool:
+        return event["same"]
+
+
+with DAG("lease_trigger", schedule=None):
+    AskingInTheTriggerer(task_id="query")
