@@ -1,7 +1,8 @@
 """Vault for tests: the stand-in, and a real server where there is one.
 
-A real server (HashiCorp Vault or OpenBao) is used when ``TESTBED_VAULT_ADDR`` and ``TESTBED_VAULT_TOKEN`` (root)
-are set, and trusted through ``TESTBED_VAULT_CACERT``. Every test has mounts of its own there and removes them.
+A real server (HashiCorp Vault or OpenBao) is one of our own, if ``bao`` or ``vault`` is on PATH; or the one that
+``TESTBED_VAULT_ADDR`` and ``TESTBED_VAULT_TOKEN`` (root) name, trusted through ``TESTBED_VAULT_CACERT``. Every test has
+mounts of its own there and removes them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from psycopg import sql
 from sandbox.ca import Authority
 from sandbox.postgres import Postgres
 from sandbox.vault import VaultStandIn
+from tests.real_vault import RealVault, binary
 
 CREATION = (
     "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE crm_owner"
@@ -51,23 +53,38 @@ def vault(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Ite
         yield stand_in
 
 
-_REAL = os.environ.get("TESTBED_VAULT_ADDR", ""), os.environ.get("TESTBED_VAULT_TOKEN", "")
+_NAMED = os.environ.get("TESTBED_VAULT_ADDR", ""), os.environ.get("TESTBED_VAULT_TOKEN", "")
 
 
-@pytest.fixture(scope="session", params=["stand-in", "real"] if all(_REAL) else ["stand-in"])
+@pytest.fixture(scope="session")
+def real_vault(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[RealVault]:
+    """A server of our own; it can be restarted."""
+    if binary() is None:
+        pytest.skip("neither bao nor vault is on PATH")
+    with RealVault(tmp_path_factory.mktemp("real-vault"), authority) as real:
+        yield real
+
+
+@pytest.fixture(scope="session", params=["stand-in", "real"] if all(_NAMED) or binary() else ["stand-in"])
 def vault_server(request: pytest.FixtureRequest) -> VaultServer:
-    """The stand-in, and then a real server if one is named."""
+    """The stand-in, and then a real server if there is one."""
     if request.param == "stand-in":
         stand_in: VaultStandIn = request.getfixturevalue("vault")
         server = VaultServer("the stand-in", stand_in.url, stand_in.root_token, str(stand_in.ca_pem))
     else:
-        address, token = _REAL
-        verify = os.environ.get("TESTBED_VAULT_CACERT") or True
+        if all(_NAMED):
+            address, token = _NAMED
+            verify: str | bool = os.environ.get("TESTBED_VAULT_CACERT") or True
+        else:
+            own: RealVault = request.getfixturevalue("real_vault")
+            address, token, verify = own.url, own.root_token, str(own.ca_pem)
         client = hvac.Client(url=address, token=token, verify=verify, timeout=10)
         version = client.sys.read_health_status(method="GET")["version"]
         client.adapter.close()
         server = VaultServer(f"a real server, version {version}, at {address}", address, token, verify)
-    request.config.stash.setdefault(USED, []).append(server.description)
+    used = request.config.stash.setdefault(USED, [])
+    if server.description not in used:
+        used.append(server.description)
     return server
 
 

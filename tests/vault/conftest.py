@@ -7,10 +7,18 @@ import pytest
 
 from airflow_secure_provider import leases
 from sandbox.postgres import Postgres
-from tests.fixtures_vault import USED, DatabaseEngine, VaultServer, enable_database, vault, vault_server
+from tests.fixtures_vault import (
+    USED,
+    DatabaseEngine,
+    VaultServer,
+    enable_database,
+    real_vault,
+    vault,
+    vault_server,
+)
 from tests.vault.backends import Backends, make_backends
 
-__all__ = ["vault", "vault_server"]
+__all__ = ["real_vault", "vault", "vault_server"]
 
 
 @pytest.fixture
@@ -47,4 +55,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for description in config.stash.get(USED, []):
         terminalreporter.write_line(f"the Vault contract suite ran against {description}")
     if not any("real" in description for description in config.stash.get(USED, ["real"])):
-        terminalreporter.write_line("no real Vault: TESTBED_VAULT_ADDR and TESTBED_VAULT_TOKEN name none")
+        terminalreporter.write_line(
+            "no real Vault: neither bao nor vault is on PATH, and TESTBED_VAULT_ADDR names none"
+        )

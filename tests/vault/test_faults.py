@@ -20,6 +20,7 @@ from sandbox.ca import Authority
 from sandbox.postgres import Postgres
 from sandbox.vault import VaultStandIn
 from tests.fixtures_vault import DatabaseEngine, VaultServer, create_role, enable_database
+from tests.real_vault import RealVault, binary
 from tests.vault.backends import POLICY, Backends, denied, make_backends
 from tests.vault.test_leases import eventually
 
@@ -191,14 +192,36 @@ def test_the_ca_changes(tmp_path: Path) -> None:
     made.vault_client.close()
 
 
-def test_vault_restarts(vault_server: VaultServer, stand_in: Backends, vault: VaultStandIn) -> None:
-    """Connections break, and are made again; what it holds on disk is there again."""
+def test_a_connection_that_breaks(stand_in: Backends, vault: VaultStandIn) -> None:
+    """As when Vault, or what stands before it, restarts."""
     made = stand_in()
     stand_in.put("variables/restart", value="hello")
     assert made.get_variable("restart") == "hello"
     vault.break_connections()
     leases.KV.clear()
     assert made.get_variable("restart") == "hello"
+
+
+if binary() is not None:  # a restart that keeps what it held takes a real server
+
+    def test_a_real_server_restarts(real_vault: RealVault, postgres: Postgres) -> None:
+        """In the middle of a task: while it is away a look-up says so; then token and lease are good as before."""
+        root = real_vault.client()
+        server = VaultServer("a real server", real_vault.url, real_vault.root_token, str(real_vault.ca_pem))
+        backends = make_backends(server, root, enable_database(root, postgres))
+        backends.put("variables/restart", value="hello")
+        made = backends()
+        first = made.get_connection("crm")
+        real_vault.stop()
+        assert "could not reach" in denied(lambda: made.get_variable("restart"))
+        assert made.get_connection("crm").login == first.login
+        real_vault.start()
+        assert made.get_variable("restart") == "hello"
+        assert made.get_connection("crm").login == first.login
+        leases.revoke_task_leases()
+        assert not backends.engine.role_exists(first.login)
+        backends.close()
+        root.adapter.close()
 
 
 def test_nobody_listens(backends: Backends, task: None) -> None:
