@@ -34,6 +34,15 @@ def get_provider_info() -> dict[str, Any]:
                         '"algorithm": "AES-256-XTS", "key_provider": "aws-kms"}}',
                         "default": "",  # Airflow formats defaults, so no braces here
                     },
+                    "lease_journal": {
+                        "description": "A local folder in which task processes note the ids of their leases for as long as "
+                        "they have them, for `airflow-secure leases sweep`. Empty for secure_provider_leases below "
+                        "AIRFLOW_HOME.\n",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "/var/lib/airflow/leases",
+                        "default": "",
+                    },
                     "class_policy": {
                         "description": "A class policy of your own: an absolute path, or s3://bucket/key. It says what "
                         "each class requires where that is more than the built-in policy does; and it may allow "
