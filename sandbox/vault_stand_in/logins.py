@@ -1,7 +1,8 @@
-"""Logins by a client certificate, and by a JWT whose signature a given key proves."""
+"""Logins by a client certificate, by a JWT whose signature a given key proves, and by a Kubernetes service account."""
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 from .core import Backend, Core
@@ -105,3 +106,37 @@ class Jwt(_Roles):
             if role.get("bound_subject") in (None, "", claims.get("sub")):
                 return name
         raise Refused(400, "error validating token: no known key successfully validated the token signature")
+
+
+class Kubernetes(_Roles):
+    """``auth/kubernetes``: the API server is asked whose token it is (TokenReview)."""
+
+    type = "kubernetes"
+
+    def proven(self, request: Request) -> str:
+        import requests
+
+        name = str(request.required("role"))
+        if name not in self.roles:
+            raise Refused(400, f"invalid role name {name!r}")
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as ca:
+            ca.write(str(self.config.get("kubernetes_ca_cert", "")))
+            ca.flush()
+            answer = requests.post(
+                f"{self.config['kubernetes_host']}/apis/authentication.k8s.io/v1/tokenreviews",
+                json={"kind": "TokenReview", "spec": {"token": request.required("jwt")}},
+                headers={"Authorization": f"Bearer {self.config.get('token_reviewer_jwt', '')}"},
+                verify=ca.name,
+                timeout=5,
+            )
+        status = answer.json().get("status") or {}
+        user = str((status.get("user") or {}).get("username", ""))
+        _, _, account = user.partition("system:serviceaccount:")
+        namespace, _, service = account.partition(":")
+        role = self.roles[name]
+        if not status.get("authenticated") or not (
+            namespace in listed(role.get("bound_service_account_namespaces") or [])
+            and service in listed(role.get("bound_service_account_names") or [])
+        ):
+            raise Refused(403, "permission denied")
+        return name

@@ -11,7 +11,7 @@ from .aws import Aws
 from .core import Backend
 from .database import Database
 from .kv import Unversioned, Versioned
-from .logins import Certificates, Jwt
+from .logins import Certificates, Jwt, Kubernetes
 from .policies import parse_policy
 from .protocol import JSON, SERVER_NAME, Answer, Lease, Refused, Request, iso, unsupported
 from .transit import Transit
@@ -24,7 +24,12 @@ _ENGINES: Mapping[str, type[Backend]] = {
     "aws": Aws,
     "transit": Transit,
 }
-_AUTH_METHODS: Mapping[str, type[Backend]] = {"approle": AppRole, "cert": Certificates, "jwt": Jwt}
+_AUTH_METHODS: Mapping[str, type[Backend]] = {
+    "approle": AppRole,
+    "cert": Certificates,
+    "jwt": Jwt,
+    "kubernetes": Kubernetes,
+}
 
 
 class System(Backend):

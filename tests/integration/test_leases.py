@@ -269,6 +269,18 @@ def test_dags_test_gives_each_task_its_own(stage: Stage) -> None:
     assert (active(stage), users(stage)) == (0, [])
 
 
+def test_what_a_template_renders_is_masked(stage: Stage) -> None:
+    """An author may do it; what Airflow shows of it is stars."""
+    before = issued(stage)
+    run_id = stage.run("lease_rendered")
+    assert stage.airflow.task_states("lease_rendered", run_id) == {"query": "success"}
+    assert issued(stage) == before + 1
+    path = f"/dags/lease_rendered/dagRuns/{run_id}/taskInstances/query"
+    rendered = stage.airflow.request("GET", path)["rendered_fields"]["sql"]
+    assert rendered == "SELECT '***', '***'"
+    assert active(stage) == 0
+
+
 def test_nothing_of_a_credential_is_written(stage: Stage) -> None:
     """After all of the above: no user name, lease id or secret in a log, an event or Airflow's database."""
     leases = stage.world.vault.leases(ROLE)

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import hvac
 import jwt
@@ -27,6 +28,7 @@ from sandbox.ca import Authority
 from sandbox.vault import VaultStandIn
 from tests.api_server import CLIENT_ID, CLIENT_SECRET, Api
 from tests.fixtures_vault import VaultServer, unique
+from tests.tls_server import TlsServer
 from tests.vault.backends import Backends, denied, in_child
 
 
@@ -271,6 +273,77 @@ def test_login_by_oauth_client_credentials(
         )
         assert "token endpoint" in message
         assert "wrong-secret" not in message
+
+
+# Kubernetes
+
+
+class TokenReviews(BaseHTTPRequestHandler):
+    """Of a Kubernetes API server the part that says whose a token is."""
+
+    known: ClassVar[dict[str, str]] = {}
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        user = self.known.get(asked["spec"]["token"])
+        status = {"authenticated": user is not None, "user": {"username": user, "uid": "1", "groups": []}}
+        body = json.dumps(
+            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": status}
+        ).encode()
+        self.send_response(201)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_login_by_a_service_account(
+    root: hvac.Client, vault_server: VaultServer, authority: Authority, greeting: str, tmp_path: Path
+) -> None:
+    def token(account: str) -> str:
+        projected = {"namespace": "airflow", "serviceaccount": {"name": account, "uid": "1"}}
+        subject = f"system:serviceaccount:airflow:{account}"
+        claims = {"iss": "k", "sub": subject, "exp": int(time.time()) + 60, "kubernetes.io": projected}
+        made = jwt.encode(claims, pem(ec.generate_private_key(ec.SECP256R1())), algorithm="ES256")
+        TokenReviews.known[made] = subject
+        return made
+
+    mount = unique("kubernetes")
+    with TlsServer(TokenReviews, "kubernetes", authority) as api:
+        root.sys.enable_auth_method("kubernetes", path=mount)
+        root.sys.create_or_update_acl_policy(mount, READS)
+        root.adapter.post(
+            f"/v1/auth/{mount}/config",
+            json={
+                "kubernetes_host": api.url,
+                "kubernetes_ca_cert": authority.ca_pem.read_text(),
+                "token_reviewer_jwt": token("reviewer"),
+            },
+        )
+        root.adapter.post(
+            f"/v1/auth/{mount}/role/airflow",
+            json={
+                "bound_service_account_names": ["worker"],
+                "bound_service_account_namespaces": ["airflow"],
+                "token_policies": [mount],
+                "token_ttl": "1h",
+            },
+        )
+        file = tmp_path / "token"
+        own = {"auth_type": "kubernetes", "auth_mount_point": mount, "kubernetes_role": "airflow"}
+        file.write_text(token("worker"))
+        assert plain(vault_server, **own, kubernetes_jwt_path=str(file)).get_variable(greeting) == "hello"
+        leases.LOGINS.clear()
+        file.write_text(token("somebody"))
+        message = denied(
+            lambda: plain(vault_server, **own, kubernetes_jwt_path=str(file)).get_variable(greeting)
+        )
+        assert "status 403" in message
+        assert "who logs in" in message
+        root.sys.disable_auth_method(mount)
 
 
 # Vault Agent

@@ -26,6 +26,7 @@ def stock(name: str, sql: str = "SELECT 1", **arguments: object) -> None:
 
 
 stock("stock")
+stock("rendered", "SELECT '{{ conn.crm.login }}', '{{ conn.crm.password }}'", do_xcom_push=False)
 stock("failed", "SELECT 1/0")
 stock("retried", "SELECT 1/0", retries=1, retry_delay=timedelta(seconds=1))
 stock("timed_out", "SELECT pg_sleep(60)", execution_timeout=timedelta(seconds=2))
