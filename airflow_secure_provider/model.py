@@ -26,6 +26,7 @@ class Evidence(StrEnum):
 
     OBSERVED = "observed"
     DECLARED = "declared"
+    CONTRADICTED = "contradicted"  # what is declared is not what is observed
     UNKNOWN = "unknown"
 
 
@@ -152,7 +153,7 @@ class AtRest:
         return (
             self.scheme in SCHEMES
             and self.scheme not in ("none", "unknown")
-            and self.evidence is not Evidence.UNKNOWN
+            and self.evidence in (Evidence.OBSERVED, Evidence.DECLARED)
         )
 
 

@@ -20,6 +20,7 @@ from openlineage.client.facet_v2 import (
     storage_dataset,
     tags_dataset,
 )
+from openlineage.client.serde import Serde
 
 from ..model import ColumnEdge, ColumnStatus, ContractRef, DatasetStatus, Protection, TransferReport
 from ..stores.formats import FileFormat
@@ -44,7 +45,7 @@ class EncryptionDatasetFacet(DatasetFacet):
 
     @staticmethod
     def _get_schema() -> str:
-        return "urn:airflow-secure-provider:facet:EncryptionDatasetFacet:1-0-0"
+        return "urn:airflow-secure-provider:facet:EncryptionDatasetFacet:1-1-0"
 
 
 @attr.define
@@ -95,15 +96,23 @@ def output_dataset(
     )
 
 
+UNKNOWN: dict[str, Any] = {
+    "status": "unknown",
+    "atRest": {"scheme": "unknown", "evidence": "unknown"},
+    "inTransit": {"evidence": "unknown"},
+    "columns": [],
+}
+
+
+def encryption(status: DatasetStatus) -> dict[str, Any]:
+    """The facet as JSON, for an event that is JSON already."""
+    facet: dict[str, Any] = Serde.to_dict(_encryption(status, None))
+    return facet
+
+
 def named_dataset(namespace: str, name: str) -> Dataset:
     """A dataset of which nothing was seen: its status is unknown, not absent."""
-    facet = EncryptionDatasetFacet(
-        status="unknown",
-        atRest={"scheme": "unknown", "evidence": "unknown"},
-        inTransit={"evidence": "unknown"},
-        columns=[],
-    )
-    return Dataset(namespace, name, facets={ENCRYPTION: facet})
+    return Dataset(namespace, name, facets={ENCRYPTION: EncryptionDatasetFacet(**UNKNOWN)})
 
 
 def _facets(status: DatasetStatus, contract: ContractRef | None) -> dict[str, Any]:

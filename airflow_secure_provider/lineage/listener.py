@@ -16,6 +16,8 @@ from airflow.listeners import hookimpl
 
 from .. import leases
 from ..connections import resolve_connections
+from .observations import OBSERVED
+from .watching import watch
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ def on_task_instance_running(previous_state: Any, task_instance: Any) -> None:
     if task is None:  # a state that was set from outside, in the API server
         return
     _running = task_instance
+    OBSERVED.clear()
+    watch()
     _enter(".".join(str(getattr(task_instance, name)) for name in ("dag_id", "task_id", "run_id")))
     leases.revoke_on_sigterm()
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import logging
 import re
 from pathlib import Path
@@ -19,7 +18,8 @@ from ..contract.policy_document import from_document
 from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, StoreError
 from ..keyrings.opening import open_keyset
-from ..model import SCHEMES, AtRest, Evidence
+from ..lineage.declarations import declarations
+from ..model import AtRest
 from ..objects.encryption_sdk_keys import RawAesKey
 from ..stores.s3 import read_small
 from ..vault.durations import in_words
@@ -225,24 +225,7 @@ def declared_at_rest() -> dict[str, AtRest]:
 
     :raises ConfigurationError: if it is not what its description says.
     """
-    text = conf.get("secure_provider", "declared_at_rest", fallback="") or "{}"
-    where = "[secure_provider] declared_at_rest"
-    try:
-        entries = {name: dict(entry) for name, entry in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError):
-        raise ConfigurationError(f"{where} is not a JSON object of objects") from None
-    known = {"scheme", "algorithm", "key_provider", "key_id"}
-    for name, entry in entries.items():
-        unknown = sorted(set(entry) - known)
-        if unknown or entry.get("scheme") not in SCHEMES:
-            problem = (
-                f"unknown key {unknown[0]!r}" if unknown else f"scheme must be one of {', '.join(SCHEMES)}"
-            )
-            raise ConfigurationError(f"{where}, {name!r}: {problem}; it takes {', '.join(sorted(known))}")
-    return {
-        name: AtRest(evidence=Evidence.DECLARED, note="declared in [secure_provider]", **entry)
-        for name, entry in entries.items()
-    }
+    return declarations(conf.get("secure_provider", "declared_at_rest", fallback="") or "{}")
 
 
 def session_name(context: Context) -> str:

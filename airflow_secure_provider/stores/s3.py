@@ -37,6 +37,9 @@ _SCHEMES = {
     "aws:kms:dsse": ("DSSE-KMS", "AES-256, twice", "aws-kms"),
 }
 
+_SHOWN = frozenset({"SSE-S3", "SSE-KMS", "DSSE-KMS", "SSE-C"})
+"""What S3 tells of an object that is encrypted so."""
+
 
 @dataclass(frozen=True, slots=True)
 class S3Location:
@@ -107,12 +110,10 @@ def describe(
     version_id = None if version_id in (None, "null") else version_id
     etag = head["ETag"]
     at_rest = observed(head)
-    if not at_rest.encrypted:
-        if at_rest.scheme == "none":
-            default = _bucket_default(client, location)
-            note = f"HeadObject shows no encryption; bucket default: {default}"
-            at_rest = replace(at_rest, note=note)
-        at_rest = _declared(at_rest, (declared or {}).get(f"s3://{location.bucket}"))
+    if at_rest.scheme == "none":
+        default = _bucket_default(client, location)
+        at_rest = replace(at_rest, note=f"HeadObject shows no encryption; bucket default: {default}")
+    at_rest = with_declared(at_rest, (declared or {}).get(f"s3://{location.bucket}"), location.uri)
     return S3Object(
         location=location,
         version=version_id or f"etag:{etag.strip(chr(34))}",
@@ -293,8 +294,26 @@ def observed(head: Mapping[str, Any]) -> AtRest:
     return AtRest("none", evidence=Evidence.OBSERVED, note="S3 shows no encryption")
 
 
-def _declared(observed: AtRest, declared: AtRest | None) -> AtRest:
+def with_declared(observed: AtRest, declared: AtRest | None, where: str) -> AtRest:
+    """What S3 shows, held against what people declared of it.
+
+    A declaration fills in what S3 can't show, such as the encryption of the volume below a compatible store. What S3 would show
+    and does not is a contradiction: it counts as not encrypted, and is warned of.
+    """
     if declared is None:
+        return observed
+    other_key = (
+        declared.key_id is not None and observed.key_id is not None and declared.key_id != observed.key_id
+    )
+    if declared.scheme in _SHOWN and (declared.scheme != observed.scheme or other_key):
+        note = (
+            f"declared {declared.scheme} {declared.key_id or ''}".strip()
+            + f", observed {observed.scheme}"
+            + (f" {observed.key_id}" if other_key else "")
+        )
+        log.warning("%s: %s", where, note)
+        return replace(observed, evidence=Evidence.CONTRADICTED, note=note)
+    if observed.encrypted:
         return observed
     notes = [note for note in (declared.note, observed.note) if note]
     return replace(declared, note="; ".join(notes))

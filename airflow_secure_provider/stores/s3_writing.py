@@ -45,7 +45,7 @@ class WatchedClient:
             events.unregister("after-call.s3", self._after_call, unique_id=name)
 
     def _after_call(self, http_response: Any, **_: Any) -> None:
-        seen = transport_of(_connection(http_response))
+        seen = transport_of(connection_of(http_response))
         unseen = self.in_transit.evidence is Evidence.UNKNOWN
         self.in_transit = seen if unseen else weaker(self.in_transit, seen)
 
@@ -146,7 +146,7 @@ def _remove(client: Any, location: S3Location, version: str | None) -> None:
     )
 
 
-def _connection(http_response: Any) -> Any:
+def connection_of(http_response: Any) -> Any:
     """The connection of an answer that was read to its end: it went back to its pool, last in, first out."""
     pool = getattr(getattr(http_response, "raw", None), "_pool", None)
     waiting = getattr(getattr(pool, "pool", None), "queue", None) or [None]

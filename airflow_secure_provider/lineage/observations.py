@@ -1,0 +1,71 @@
+"""What this task has seen of the stores that it used, whatever operator it runs: for the encryption facet of its datasets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..model import AtRest, DatasetRef, DatasetStatus, Evidence, InTransit
+from ..stores.s3 import with_declared
+from ..stores.tls import weaker
+from .facets import encryption
+
+_MOST_OBJECTS = 10_000
+
+
+class Observations:
+    """
+    Facts by OpenLineage name. Forked children inherit what their parent had seen.
+
+    Of several connections to one dataset the one counts that proves least; of several answers about its encryption the last.
+
+    :ivar declared: gives what people declared of stores, by dataset namespace.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at_rest: dict[tuple[str, str], AtRest] = {}
+        self._in_transit: dict[tuple[str, str], InTransit] = {}
+        self.declared: Callable[[], Mapping[str, AtRest]] = dict
+
+    def clear(self) -> None:
+        with self._lock:
+            self._at_rest.clear()
+            self._in_transit.clear()
+
+    def stored(self, namespace: str, name: str, at_rest: AtRest) -> None:
+        """How a dataset rests, as its store said."""
+        with self._lock:
+            if len(self._at_rest) < _MOST_OBJECTS:
+                self._at_rest[namespace, _plain(name)] = at_rest
+
+    def travelled(self, namespace: str, name: str, in_transit: InTransit) -> None:
+        """How a connection was protected. An empty name is for all datasets of the namespace."""
+        with self._lock:
+            for key in {(namespace, _plain(name)), (namespace, "")}:
+                before = self._in_transit.get(key)
+                if len(self._in_transit) < _MOST_OBJECTS or before is not None:
+                    self._in_transit[key] = in_transit if before is None else weaker(before, in_transit)
+
+    def facet(self, namespace: str, name: str) -> dict[str, Any]:
+        """The encryption facet of a dataset, as JSON; what nobody saw or declared is unknown."""
+        with self._lock:
+            at_rest = self._at_rest.get((namespace, _plain(name)), AtRest())
+            known = self._in_transit
+            in_transit = known.get((namespace, _plain(name))) or known.get((namespace, "")) or InTransit()
+        declared = self.declared().get(namespace)
+        if at_rest.evidence is Evidence.OBSERVED and namespace.startswith("s3://"):
+            at_rest = with_declared(at_rest, declared, f"{namespace}/{name}")
+        elif declared is not None and not at_rest.encrypted:
+            at_rest = replace(declared, note=declared.note or "declared")
+        dataset = DatasetRef(namespace, name, "")
+        return encryption(DatasetStatus(dataset, at_rest, in_transit))
+
+
+def _plain(name: str) -> str:
+    return name.strip("/")
+
+
+OBSERVED = Observations()

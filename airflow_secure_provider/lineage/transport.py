@@ -1,0 +1,166 @@
+"""An OpenLineage transport before the one that is used: events are redacted, completed, and on disk before they are sent.
+
+In airflow.cfg::
+
+    [openlineage]
+    transport = {"type": "airflow_secure_provider.lineage.transport.SecureTransport", "spool": "/var/lib/airflow/lineage",
+                 "transport": {"type": "http", "url": "https://marquez.example.com"}}
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attr
+from openlineage.client.serde import Serde
+from openlineage.client.transport.transport import Config, Transport
+
+from ..errors import ConfigurationError
+from .spool import MOST_BYTES, Answer, Flushed, Spool
+
+log = logging.getLogger(__name__)
+
+_DELAY_SECONDS = 2.0
+_REST_SECONDS = 15.0
+_ON_FULL = ("fail", "drop")
+# Answers that the same event may not get at another time.
+_PASSING = frozenset({401, 403, 404, 407, 408, 423, 425, 429})
+
+
+@attr.define
+class SecureConfig(Config):
+    """
+    :ivar transport: the configuration of the transport that sends: http, kafka, file, …
+    :ivar spool: a folder on a disk that outlives the task.
+    :ivar max_delay_seconds: how long an event holds up its task at most, while the server does not answer.
+    :ivar spool_bytes: room for waiting events.
+    :ivar on_full: ``fail`` or ``drop``.
+    """
+
+    transport: dict[str, Any]
+    spool: str
+    max_delay_seconds: float = _DELAY_SECONDS
+    spool_bytes: int = MOST_BYTES
+    on_full: str = "fail"
+
+    @classmethod
+    def from_dict(cls, params: dict[str, Any]) -> SecureConfig:
+        """:raises ConfigurationError: for what is missing, unknown or means nothing."""
+        where = "[openlineage] transport"
+        known = {each.name for each in attr.fields(cls)}
+        given = {name: value for name, value in params.items() if name != "type"}
+        unknown = sorted(set(given) - known)
+        if unknown:
+            raise ConfigurationError(
+                f"{where} has unknown {unknown[0]}; known are {', '.join(sorted(known))}"
+            )
+        if not isinstance(given.get("transport"), Mapping) or not given["transport"].get("type"):
+            raise ConfigurationError(
+                f'{where} has no transport that sends, such as {{"type": "http", "url": …}}'
+            )
+        if not str(given.get("spool", "")).startswith("/"):
+            raise ConfigurationError(
+                f"{where}: spool is an absolute path of a folder on a disk that outlives tasks"
+            )
+        if given.get("on_full", "fail") not in _ON_FULL:
+            raise ConfigurationError(
+                f"{where}: on_full {given['on_full']!r}, expected {' or '.join(_ON_FULL)}"
+            )
+        return cls(**given)
+
+
+class SecureTransport(Transport):
+    """
+    ``emit`` redacts the event with the masker of now, attaches what was observed of its datasets, writes it to the spool,
+    and then tries to send what waits of its run, and of others, within ``max_delay_seconds``. A server that does not answer
+    is left alone for some seconds.
+    """
+
+    kind = "secure"
+    config_class = SecureConfig
+
+    def __init__(self, config: SecureConfig) -> None:
+        from openlineage.client.transport import get_default_factory
+
+        self.config = config
+        self.spool = Spool(Path(config.spool), int(config.spool_bytes), config.on_full)
+        self._inner = get_default_factory().create(dict(config.transport))
+
+    def emit(self, event: Any) -> None:
+        """:raises SpoolFull: with ``on_full="fail"``; StoreError, if the event could not be kept."""
+        from .completion import completed
+
+        body = completed(Serde.to_dict(event))
+        if self.spool.put(body) is not None:
+            self._send_within(
+                float(self.config.max_delay_seconds), str((body.get("run") or {}).get("runId") or "")
+            )
+
+    def flush(self) -> Flushed:
+        """Everything that waits, however long it takes."""
+        return self.spool.flush(self._send)
+
+    def close(self, timeout: float = -1) -> bool:
+        return bool(self._inner.close(timeout))
+
+    # --- inside ---------------------------------------------------------------------------------------------
+
+    def _send_within(self, seconds: float, run: str) -> None:
+        """In a thread that is left behind when it takes too long: the event is safe, and the task goes on."""
+        if self._rests():
+            return
+        until = time.monotonic() + seconds
+        sending = threading.Thread(
+            target=lambda: self.spool.flush(self._send, until=until, first_run=run),
+            name="lineage",
+            daemon=True,
+        )
+        sending.start()
+        sending.join(seconds)
+        if sending.is_alive():
+            self._rest("it did not answer in time")
+
+    def _send(self, event: dict[str, Any]) -> Answer:
+        try:
+            self._inner.emit(event)  # type: ignore[arg-type]  # it is serialized all the same
+        except Exception as error:  # noqa: BLE001 (of anybody's transport; its text may quote the event)
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if status is not None and 400 <= status < 500 and status not in _PASSING:
+                return Answer.REJECTED
+            self._rest(f"status {status}" if status is not None else type(error).__name__)
+            return Answer.LATER
+        (self.spool.folder / ".rests").unlink(missing_ok=True)
+        return Answer.TAKEN
+
+    def _rests(self) -> bool:
+        try:
+            since = time.time() - (self.spool.folder / ".rests").stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return 0 <= since < _REST_SECONDS
+
+    def _rest(self, why: str) -> None:
+        marker = self.spool.folder / ".rests"
+        if not self._rests():
+            log.warning(
+                "the lineage server takes no events (%s); they wait in %s, and are sent by a later task or by "
+                "`airflow-secure lineage flush`",
+                why,
+                self.spool.folder,
+            )
+        marker.touch(mode=0o600)
+
+
+def transport_of(configured: Mapping[str, Any]) -> SecureTransport:
+    """:raises ConfigurationError: if it is another one."""
+    name = f"{SecureTransport.__module__}.{SecureTransport.__qualname__}"
+    if configured.get("type") != name:
+        raise ConfigurationError(
+            f"[openlineage] transport is of type {configured.get('type')!r}, which has no spool; expected {name!r}"
+        )
+    return SecureTransport(SecureConfig.from_dict(dict(configured)))

@@ -1,0 +1,53 @@
+"""A lineage server on loopback: it takes events, or answers as it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+
+class LineageServer:
+    """
+    :ivar events: what it has taken, in order.
+    :ivar answers: status codes for the next requests; 201 after them.
+    :ivar delay: seconds before each answer.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.answers: list[int] = []
+        self.delay = 0.0
+        bound = type("Bound", (Handler,), {"owner": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), bound)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    owner: LineageServer
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        time.sleep(self.owner.delay)
+        status = self.owner.answers.pop(0) if self.owner.answers else 201
+        if status < 300:
+            self.owner.events.append(event)
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
