@@ -16,6 +16,7 @@ from airflow.listeners import hookimpl
 
 from .. import leases
 from ..connections import resolve_connections
+from ..log_masking import mask_at_the_source
 from .observations import OBSERVED
 from .watching import watch
 
@@ -83,6 +84,7 @@ _running: Any = None
 def _enter(name: str | None = None) -> None:
     from airflow.sdk.configuration import conf
 
+    mask_at_the_source()
     if leases.JOURNAL.folder is None:
         folder = conf.get("secure_provider", "lease_journal", fallback="")
         leases.JOURNAL.folder = Path(folder or Path(AIRFLOW_HOME) / "secure_provider_leases")

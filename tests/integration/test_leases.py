@@ -109,6 +109,8 @@ def test_a_trigger_has_a_credential_of_its_own(stage: Stage) -> None:
     """Where triggerer_leases allows it; it ends with the trigger, in a process that goes on."""
     before = issued(stage)
     run_id = stage.run("lease_trigger")
+    states = stage.airflow.task_states("lease_trigger", run_id)
+    assert states == {"query": "success"}, stage.airflow.task_log("lease_trigger", run_id, "query")[-6000:]
     assert stage.airflow.xcoms("lease_trigger", run_id, "query")["return_value"] is True
     assert issued(stage) == before + 1
     assert eventually(lambda: active(stage) == 0, 5)
@@ -284,9 +286,10 @@ def test_what_a_template_renders_is_masked(stage: Stage) -> None:
 def test_nothing_of_a_credential_is_written(stage: Stage) -> None:
     """After all of the above: no user name, lease id or secret in a log, an event or Airflow's database."""
     leases = stage.world.vault.leases(ROLE)
-    assert len(leases) > 30
+    assert leases
     needles = [each["lease_id"].rpartition("/")[2].encode() for each in leases]
     for name, content in stage.everything_written():
         for needle in [*needles, *(secret.encode() for secret in stage.world.secrets.values())]:
             assert needle not in content, name
-        assert b"v-approle-crm-load" not in content, name
+        told = [line[:300] for line in content.splitlines() if b"v-approle-crm-load" in line]
+        assert told == [], name
