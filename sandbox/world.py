@@ -215,7 +215,11 @@ def _airflow_environment(
             "algorithm": "not checked (sandbox)",
         }
     }
-    transport = {"type": "file", "log_file_path": str(events), "append": True}
+    transport = {
+        "type": "airflow_secure_provider.lineage.transport.SecureTransport",
+        "spool": str(events.parent / "spool"),
+        "transport": {"type": "file", "log_file_path": str(events), "append": True},
+    }
     return {
         "AIRFLOW__SECRETS__BACKEND": "airflow_secure_provider.secrets.vault.VaultSecretsBackend",
         "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps(backend),
