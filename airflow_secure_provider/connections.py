@@ -43,8 +43,14 @@ def resolve_connections(task: Any) -> None:
     }
     for backend in ensure_secrets_backend_loaded():
         if hasattr(backend, "for_inspection"):  # ours, by its shape: what imports it is above this module
+            failures = []
             for conn_id in sorted(conn_ids):
-                backend.get_conn_value(conn_id)
+                try:
+                    backend.get_conn_value(conn_id)
+                except Exception as error:  # noqa: BLE001 (raised below: one that is denied keeps no other from its lease)
+                    failures.append(error)
+            if failures:
+                raise failures[0]
 
 
 def connect_postgres(conn_id: str) -> Any:

@@ -35,6 +35,7 @@ KV: dict[tuple[str, ...], tuple[float, dict[str, Any]]] = {}  # until when, and 
 
 _task_process = False
 _session_name: str | None = None
+_team: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class CredentialRecord:
     revoked_at: str | None
 
 
-def enter_task_process(session_name: str | None = None) -> None:
+def enter_task_process(session_name: str | None = None, team: str | None = None) -> None:
     """
     Allow leases in this process from now on, until :func:`revoke_task_leases`.
 
@@ -69,8 +70,9 @@ def enter_task_process(session_name: str | None = None) -> None:
     and ``airflow tasks test`` call no ``on_starting``, also in ``on_task_instance_running``.
 
     :param session_name: what the task is called where a credential can carry a name.
+    :param team: whose task it is; Airflow does not tell it to backends that tasks ask.
     """
-    global _task_process, _session_name
+    global _task_process, _session_name, _team
     if not BOOK.is_owner:
         atexit.register(_at_exit)
         _task_process = False
@@ -79,9 +81,15 @@ def enter_task_process(session_name: str | None = None) -> None:
     if not _task_process:
         KV.clear()
         BOOK.claim()
-        _session_name = None
+        _session_name = _team = None
+        for key, login in list(LOGINS.items()):
+            if (
+                login.made_by and not login.is_ours
+            ):  # of the process that this one was forked from: not ours to renew or end
+                LOGINS.pop(key, None)
     _task_process = True
     _session_name = session_name or _session_name
+    _team = team or _team
 
 
 def revoke_task_leases(*, deadline_seconds: float = REVOKE_ALL_SECONDS, at_exit: bool = False) -> None:
@@ -97,7 +105,10 @@ def revoke_task_leases(*, deadline_seconds: float = REVOKE_ALL_SECONDS, at_exit:
     _task_process = False
     _KEEPER.stop()
     KV.clear()
-    for lease, error in BOOK.revoke_all(deadline_seconds=deadline_seconds, at_exit=at_exit):
+    failures = BOOK.revoke_all(deadline_seconds=deadline_seconds, at_exit=at_exit)
+    if failures is None:
+        return  # another thread is at it, and tells
+    for lease, error in failures:
         log.warning(
             trigger_leases.NOT_REVOKED, lease.hashed_id, lease.role, lease.mount, lease.ttl_seconds, error
         )
@@ -123,9 +134,12 @@ class _Termination:
         self._pid = os.getpid()
 
     def __call__(self, number: int, frame: Any) -> None:
-        if os.getpid() != self._pid or not BOOK.living():
+        global _task_process
+        if os.getpid() != self._pid or not BOOK.is_owner:
             self._go_on(number, frame)
             return
+        _task_process = False
+        BOOK.close()  # without its lock, which a look-up may hold that waits for Vault: on_kill must not wait for that
         handled = threading.Event()
         revoking = threading.Thread(target=self._revoke, args=[handled], name="revoke-on-sigterm")
         revoking.start()
@@ -226,6 +240,10 @@ def session_name() -> str | None:
     return _session_name
 
 
+def team() -> str | None:
+    return _team
+
+
 def book(*, for_triggers: bool) -> LeaseBook | str:
     """
     Where a lease that is asked for now belongs.
@@ -256,7 +274,7 @@ def reason_for_denial() -> str | None:
 
 def _due() -> list[Renewable]:
     """The logins first: a lease that is renewed ends with its login all the same."""
-    logins = [login for login in LOGINS.values() if login.renewer is not None]
+    logins = [login for login in list(LOGINS.values()) if login.renewer is not None]
     return [
         *logins,
         *(
@@ -275,17 +293,18 @@ def _end_logins(until: float) -> None:
     for key, login in list(LOGINS.items()):
         if login.ender is None or not login.is_ours:
             continue
-        LOGINS.pop(key)
-        if time.monotonic() >= until:
+        LOGINS.pop(key, None)
+        if login.ended or time.monotonic() >= until:
             continue
         try:
             login.ender(login.token)
+            login.ended = True
         except SecureProviderError as error:
             log.info("the login to Vault was not ended and lives until its TTL has passed: %s", error)
 
 
 def _at_exit() -> None:
-    if BOOK.is_owner and BOOK.living():
+    if BOOK.is_owner:
         revoke_task_leases(at_exit=True)
 
 

@@ -13,7 +13,9 @@ from .vault.lease import Held
 
 log = logging.getLogger(__name__)
 
-NOT_REVOKED = "lease %s of role %r (%s) was not revoked and lives until its TTL of %d s has passed: %s"
+NOT_REVOKED = (
+    "lease %s of role %r (%s) was not revoked; Vault ends it when its TTL of %d s has passed, if it can: %s"
+)
 
 _books: dict[int, LeaseBook] = {}
 _lock = threading.Lock()
@@ -62,7 +64,10 @@ def _close_apart(number: int) -> None:
 def _close(number: int, *, at_exit: bool = False) -> None:
     with _lock:
         book = _books.pop(number, None)
-    for lease, error in book.revoke_all(deadline_seconds=_CLOSING_SECONDS, at_exit=at_exit) if book else ():
+    failures = (
+        book.revoke_all(deadline_seconds=_CLOSING_SECONDS, at_exit=at_exit) if book is not None else None
+    )
+    for lease, error in failures or ():
         log.warning(NOT_REVOKED, lease.hashed_id, lease.role, lease.mount, lease.ttl_seconds, error)
 
 

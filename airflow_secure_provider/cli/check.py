@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,29 +85,61 @@ def _findings(
     aws_conn_id: str,
     issue: bool,
 ) -> Iterator[Finding]:
-    from ..inspection.findings import warning
-    from ..inspection.services import check_bucket, check_keyset, check_lineage, check_transit_audit
+    """One look that breaks keeps no other from being taken."""
+    from ..inspection.services import check_lineage
+
+    yield from _guarded("airflow", "plugin", _plugin)
+    yield from _guarded("vault", "secrets backend", partial(_vault, access, issue))
+    for conn_id in conn_ids:
+        yield from _guarded(
+            "postgres", f"connection {conn_id!r}", partial(_connection, conn_id, access, issue)
+        )
+    for uri in keysets:
+        yield from _guarded("keyset", uri.partition("?")[0], partial(_keyset, uri, access, aws_conn_id))
+    for bucket in buckets:
+        yield from _guarded("s3", f"bucket {bucket!r}", partial(_bucket, bucket, aws_conn_id))
+    yield from _guarded("lineage", "OpenLineage", lambda: [check_lineage(_transport())])
+    if access is not None:
+        access.close()
+
+
+def _guarded(part: str, subject: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    from ..errors import SecureProviderError
+    from ..inspection.findings import failed
+
+    try:
+        yield from look()
+    except SecureProviderError as error:
+        yield failed(part, subject, str(error))
+    except Exception as error:  # noqa: BLE001 (of anybody's: its text may quote a secret)
+        ours = type(error).__name__ == "AirflowSecretsBackendAccessDenied"  # whose text is made to be shown
+        yield failed(
+            part, subject, str(error) if ours else f"it could not be looked at: {type(error).__name__}"
+        )
+
+
+def _vault(access: VaultAccess | None, issue: bool) -> Iterator[Finding]:
+    from ..inspection.findings import failed, warning
     from ..inspection.vault import check_vault
 
-    yield _plugin()
     if access is None:
-        yield warning("vault", "secrets backend", "Airflow's configuration has no VaultSecretsBackend")
-    else:
-        yield from check_vault(access, issue=issue)
-        yield from _templates(access)
-    for conn_id in conn_ids:
-        yield _connection(conn_id)
-    for uri in keysets:
-        yield check_keyset(uri, lambda each: _open_keyset(each, access, aws_conn_id))
-        key_id = _transit_key(uri, aws_conn_id)
-        if key_id and access is not None:
-            yield check_transit_audit(access.client(), key_id)
-    for bucket in buckets:
-        yield check_bucket(bucket, _client(aws_conn_id, "s3"))
-    yield check_lineage(_transport())
+        verdict = failed if issue else warning
+        yield verdict("vault", "secrets backend", "Airflow's configuration has no VaultSecretsBackend")
+        return
+    yield from check_vault(access, issue=issue)
+    yield from _templates(access)
 
 
-def _plugin() -> Finding:
+def _keyset(uri: str, access: VaultAccess | None, aws_conn_id: str) -> Iterator[Finding]:
+    from ..inspection.services import check_keyset, check_transit_audit
+
+    yield check_keyset(uri, lambda each: _open_keyset(each, access, aws_conn_id))
+    key_id = _transit_key(uri, aws_conn_id)
+    if key_id and access is not None:
+        yield check_transit_audit(access.client(), key_id)
+
+
+def _plugin() -> Iterator[Finding]:
     """Without it nothing tells tasks from other processes, and nothing is leased."""
     from airflow.plugins_manager import get_plugin_info
 
@@ -114,8 +147,9 @@ def _plugin() -> Finding:
 
     names = {each.get("name") for each in get_plugin_info(["name"])}
     if "secure_provider" in names:
-        return ok("airflow", "plugin", "secure_provider is loaded")
-    return failed(
+        yield ok("airflow", "plugin", "secure_provider is loaded")
+        return
+    yield failed(
         "airflow", "plugin", "secure_provider is not loaded; see `airflow plugins` and `airflow info`"
     )
 
@@ -138,19 +172,41 @@ def _templates(access: VaultAccess) -> Iterator[Finding]:
             yield check_postgres(name, fields.get("host"), int(port) if port else None, extra)
 
 
-def _connection(conn_id: str) -> Finding:
+def _connection(conn_id: str, access: VaultAccess | None, issue: bool) -> Iterator[Finding]:
+    """Of one that Vault answers for, also its credential; nobody logs in to PostgreSQL."""
     from airflow.sdk.bases.hook import BaseHook
 
-    from ..inspection.findings import failed
+    from ..inspection.findings import ok
     from ..inspection.services import check_postgres
+    from ..inspection.vault import check_credential
 
-    try:
+    told = access.describe(conn_id) if access is not None else None
+    if told is not None and access is not None:
+        fields, credential = told
+        kind, host, port, extra = (fields.get(name) for name in ("conn_type", "host", "port", "extra"))
+        if credential is not None and conn_id not in {each.name for each in access.credentials}:
+            yield from check_credential(access, access.client(), credential, issue=issue)
+    else:
         found = BaseHook.get_connection(conn_id)
-    except Exception as error:  # noqa: BLE001 (of anybody's backend)
-        return failed(
-            "postgres", f"connection {conn_id!r}", f"it can't be looked up here: {type(error).__name__}"
+        kind, host, port, extra = found.conn_type, found.host, found.port, found.extra_dejson
+    if kind != "postgres":
+        yield ok(
+            "airflow",
+            f"connection {conn_id!r}",
+            f"it is there, of type {kind}; nothing more is known of that type",
         )
-    return check_postgres(conn_id, found.host, found.port, found.extra_dejson)
+        return
+    if isinstance(extra, str):
+        import json
+
+        extra = json.loads(extra)
+    yield check_postgres(conn_id, host, int(port) if port else None, extra or {})
+
+
+def _bucket(bucket: str, aws_conn_id: str) -> Iterator[Finding]:
+    from ..inspection.services import check_bucket
+
+    yield check_bucket(bucket, _client(aws_conn_id, "s3"))
 
 
 def _client(aws_conn_id: str, service: str, region: str | None = None) -> Any:
@@ -209,8 +265,13 @@ def _transport() -> Any:
     text = conf.get("openlineage", "transport", fallback="")
     if text:
         found = json.loads(text)
-        while found.get("type") == "transform" and found.get("transport"):
+        while isinstance(found.get("transport"), dict):  # what sends is inside
             found = found["transport"]
         return found
     url = os.environ.get("OPENLINEAGE_URL")
-    return {"type": "http", "url": url} if url else None
+    if url:
+        return {"type": "http", "url": url}
+    elsewhere = conf.get("openlineage", "config_path", fallback="") or os.environ.get("OPENLINEAGE_CONFIG")
+    if elsewhere or any(name.startswith("OPENLINEAGE__TRANSPORT") for name in os.environ):
+        return {"type": "of the OpenLineage client's own configuration, which was not looked at"}
+    return None

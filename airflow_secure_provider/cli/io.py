@@ -70,19 +70,28 @@ def logs_apart() -> Iterator[Callable[[str], None]]:
 
 
 def vault_client() -> Any:
-    """As the ``vault`` command finds it: VAULT_ADDR, VAULT_TOKEN or ~/.vault-token, VAULT_CACERT, VAULT_NAMESPACE."""
+    """As the ``vault`` command finds it: VAULT_ADDR, VAULT_TOKEN or ~/.vault-token, VAULT_CACERT, VAULT_NAMESPACE;
+    or the same of OpenBao, BAO_…"""
     import hvac
 
     from ..errors import ConfigurationError
     from ..vault.sessions import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, session
 
-    address = os.environ.get("VAULT_ADDR")
+    def setting(name: str) -> str | None:
+        return os.environ.get(f"VAULT_{name}") or os.environ.get(f"BAO_{name}")
+
+    address = setting("ADDR")
     if not address:
         raise ConfigurationError("VAULT_ADDR is not set; set it, and VAULT_TOKEN (or log in: vault login)")
-    verify = os.environ.get("VAULT_CACERT") or os.environ.get("VAULT_CAPATH") or True
+    if not address.startswith("https://"):
+        raise ConfigurationError(
+            "VAULT_ADDR is no https address: token and data keys would pass in the clear"
+        )
+    verify = setting("CACERT") or setting("CAPATH") or True
     client = hvac.Client(
         url=address,
-        namespace=os.environ.get("VAULT_NAMESPACE"),
+        namespace=setting("NAMESPACE"),
+        token=setting("TOKEN"),
         session=session(verify=verify),
         verify=verify,
         timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),

@@ -41,11 +41,16 @@ def sweep_leases(folder: Path | None, dry_run: bool, as_json: bool) -> None:
                 "Airflow's configuration has no VaultSecretsBackend, whose login would revoke; see [secrets] backend"
             )
         report = sweep(folder or journal_folder(), access)
+        if access is not None:
+            access.close()
         if as_json:
             say(json.dumps({"counts": dict(report.counts), "failures": report.failures}))
         else:
-            words = [f"{number} {what}" for what, number in sorted(report.counts.items())]
+            names = {"left": "to revoke"}
+            words = [f"{number} {names.get(what, what)}" for what, number in sorted(report.counts.items())]
             say("leases of tasks that no longer run: " + (", ".join(words) or "none"))
+            for url in sorted(report.elsewhere):
+                click.echo(f"not asked, since it is not the configured Vault: {url}", err=True)
             for line in report.failures:
                 click.echo(f"not revoked: {line}", err=True)
     if report.failures:

@@ -26,9 +26,12 @@ class NoTls(Exception):
     """The server does not offer it."""
 
 
-def handshake(host: str, port: int, ca: str | bool, *, postgres: bool = False) -> Handshake:
+def handshake(
+    host: str, port: int, ca: str | bool, *, postgres: bool = False, cert: list[str] | None = None
+) -> Handshake:
     """
     :param ca: a CA file or folder; True for the system's.
+    :param cert: files of the certificate and key that we show.
     :raises NoTls: if the server speaks plaintext only.
     :raises OSError: if it can't be reached, or is not trusted (then an ``ssl.SSLError``).
     """
@@ -37,6 +40,8 @@ def handshake(host: str, port: int, ca: str | bool, *, postgres: bool = False) -
         context = ssl.create_default_context(
             cafile=None if os.path.isdir(ca) else ca, capath=ca if os.path.isdir(ca) else None
         )
+    if cert:
+        context.load_cert_chain(*cert)
     with socket.create_connection((host, port), timeout=_SECONDS) as plain:
         if postgres:
             plain.sendall(_POSTGRES_SSL_REQUEST)

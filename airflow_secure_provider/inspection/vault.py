@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from .tls import SOON_DAYS, NoTls, handshake, tls_problem
 from .vault_access import Credential, VaultAccess
 
 _PART = "vault"
+_PROBE = "airflow-secure-provider-probe"
 _MOST_SKEW_SECONDS = 30.0
 _SHORT_TTL_SECONDS = 300.0
 _LONG_TTL_SECONDS = 86400.0
@@ -25,18 +28,26 @@ def check_vault(access: VaultAccess, *, issue: bool = False) -> Findings:
         found = list(look(access))
         yield from found
         if any(each.verdict == "failed" for each in found):
+            yield unknown(_PART, "login, policies, roles", "not looked at, since Vault can't be asked")
             return
     try:
         client = access.client()
     except Exception as error:  # noqa: BLE001 (mapped)
         yield failed(_PART, f"login ({access.auth_type})", str(access.failure(error, "login")))
+        yield unknown(_PART, "policies, roles", "not looked at, since there is no login")
         return
+    yield from _files(access)
     yield from _login(access, client)
     yield from _capabilities(access, client)
     for credential in access.credentials:
-        yield from _role(access, client, credential)
-        if issue and "{conn_id}" not in credential.path:
-            yield _issued(access, client, credential)
+        yield from check_credential(access, client, credential, issue=issue)
+
+
+def check_credential(access: VaultAccess, client: Any, credential: Credential, *, issue: bool) -> Findings:
+    """Its role, and with *issue* itself."""
+    yield from _role(access, client, credential)
+    if issue and "{conn_id}" not in credential.path:
+        yield _issued(access, client, credential)
 
 
 def _tls(access: VaultAccess) -> Findings:
@@ -49,7 +60,7 @@ def _tls(access: VaultAccess) -> Findings:
         yield failed(_PART, subject, "its certificate is not checked (verify is false); set ca_cert")
         return
     try:
-        found = handshake(split.hostname or "", split.port or 443, access.verify)
+        found = handshake(split.hostname or "", split.port or 443, access.verify, cert=access.cert)
     except NoTls:
         yield failed(_PART, subject, "it speaks no TLS")
         return
@@ -65,14 +76,15 @@ def _tls(access: VaultAccess) -> Findings:
 def _health(access: VaultAccess) -> Findings:
     import requests
 
-    from ..vault.sessions import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, session
+    from ..vault.sessions import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
 
     subject = "health"
-    with session(verify=access.verify) as own:
+    with access.session() as own:
         try:
             answer = own.get(
                 f"{access.url.rstrip('/')}/v1/sys/health?standbyok=true&sealedcode=200&uninitcode=200",
                 timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+                verify=access.verify,  # a session's own would give way to REQUESTS_CA_BUNDLE
             )
             body = answer.json()
         except (requests.RequestException, ValueError) as error:
@@ -100,6 +112,21 @@ def _health(access: VaultAccess) -> Findings:
         yield ok(_PART, "clock", said)
 
 
+def _files(access: VaultAccess) -> Findings:
+    """What others may read they may log in with."""
+    for name, path in access.secret_files.items():
+        try:
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+        except OSError:
+            continue  # the login tells
+        if mode & 0o077:
+            yield warning(
+                _PART,
+                f"{name} {path}",
+                f"mode {mode:04o}: others may read it; chmod 600, and issue a new one",
+            )
+
+
 def _login(access: VaultAccess, client: Any) -> Findings:
     subject = f"login ({access.auth_type})"
     try:
@@ -123,16 +150,18 @@ def _login(access: VaultAccess, client: Any) -> Findings:
 def _capabilities(access: VaultAccess, client: Any) -> Findings:
     """One request: what the policies of the login allow where the configuration will ask."""
     infix = "/data" if access.kv_version == 2 else ""
-    kv = [
-        f"{access.mount_point}{infix}/{path}/airflow-secure-provider-probe".lstrip("/")
-        for path in access.kv_paths
-    ]
-    templates = [
-        f"{access.mount_point}{infix}/{each.template}".lstrip("/")
-        for each in access.credentials
-        if each.template
-    ]
-    needed = dict.fromkeys([*kv, *templates, *(each.path for each in access.credentials)], "read")
+    named = [each for each in access.credentials if "{conn_id}" not in each.path + (each.template or "")]
+    if access.mount_point:
+        kv = {f"{access.mount_point}{infix}/{path}/{_PROBE}".replace("//", "/") for path in access.kv_paths}
+        templates = [f"{access.mount_point}{infix}/{each.template}" for each in named if each.template]
+    else:
+        kv, templates = set(), []
+        yield unknown(
+            _PART,
+            "policies for KV",
+            "mount_point is null, so the paths are known only when something is looked up",
+        )
+    needed = dict.fromkeys([*sorted(kv), *templates], "read") | {each.path: each.capability for each in named}
     needed["sys/leases/revoke"] = "update"
     if access.credentials:
         needed["sys/leases/renew"] = "update"
@@ -143,20 +172,26 @@ def _capabilities(access: VaultAccess, client: Any) -> Findings:
         return
     held = answer.get("data") or answer
     for path, capability in needed.items():
-        granted = set(held.get(path) or ())
-        shown = path.replace("airflow-secure-provider-probe", "*")
-        if {capability, "root"} & granted:
-            yield ok(_PART, f"policy for {shown}", capability)
-        elif path == "sys/leases/revoke":
-            yield warning(
-                _PART,
-                f"policy for {shown}",
-                "missing: leases are ended by ending the task's login, and `leases sweep` can't end any; allow update",
-            )
-        else:
-            yield failed(
-                _PART, f"policy for {shown}", f'missing: path "{shown}" {{ capabilities = ["{capability}"] }}'
-            )
+        yield _allowed(path, capability, set(held.get(path) or ()), wildcard=path in kv)
+
+
+def _allowed(path: str, capability: str, granted: set[str], *, wildcard: bool) -> Finding:
+    shown = path.replace(_PROBE, "*")
+    subject = f"policy for {shown}"
+    if {capability, "root"} & granted:
+        return ok(_PART, subject, capability)
+    missing = f'path "{shown}" {{ capabilities = ["{capability}"] }}'
+    if wildcard:
+        return warning(
+            _PART, subject, f"not all below it may be read; unless policies name each secret: {missing}"
+        )
+    if path == "sys/leases/revoke":
+        return warning(
+            _PART,
+            subject,
+            f"leases are ended by ending the task's login, and `leases sweep` can't end any; better: {missing}",
+        )
+    return failed(_PART, subject, f"missing: {missing}")
 
 
 def _role(access: VaultAccess, client: Any, credential: Credential) -> Findings:
@@ -189,7 +224,9 @@ def _role(access: VaultAccess, client: Any, credential: Credential) -> Findings:
     if credential.engine == "aws":
         ttl, most = (_seconds(data.get(name)) for name in ("default_sts_ttl", "max_sts_ttl"))
     said = f"TTL {in_words(ttl) if ttl else 'of the mount'}, at most {in_words(most) if most else 'of the mount'}"
-    if ttl > _LONG_TTL_SECONDS:
+    if not ttl and credential.engine == "database":
+        yield warning(_PART, subject, f"{said}, which is 32 days unless it is tuned; set default_ttl")
+    elif ttl > _LONG_TTL_SECONDS:
         yield warning(
             _PART,
             subject,
@@ -203,18 +240,29 @@ def _issued(access: VaultAccess, client: Any, credential: Credential) -> Finding
     subject = f"credential of {credential.name!r}"
     mount, _, role = credential.path.rpartition("/")
     mount, _, kind = mount.rpartition("/")
-    issuers = {"creds": issue_database_lease, "static-creds": read_static_credential, "sts": issue_aws_lease}
     try:
-        lease = issuers[kind](client, mount, role)
-        if lease.lease_id and credential.engine != "aws":
+        if kind == "sts":
+            lease = issue_aws_lease(
+                client,
+                mount,
+                role,
+                role_arn=credential.role_arn,
+                ttl=credential.ttl,
+                session_name="airflow-secure-check",
+            )
+        else:
+            ask = read_static_credential if kind == "static-creds" else issue_database_lease
+            lease = ask(client, mount, role)
+        if lease.lease_id:
             revoke(client, lease.lease_id)
     except Exception as error:  # noqa: BLE001 (mapped)
         return failed(_PART, subject, str(access.failure(error, credential.path)))
-    return ok(
-        _PART,
-        subject,
-        f"issued for {in_words(lease.ttl_seconds)}" + ("" if kind == "static-creds" else ", given back"),
-    )
+    if kind == "static-creds":
+        return ok(_PART, subject, f"readable; its password changes in {in_words(lease.ttl_seconds)}")
+    said = f"issued for {in_words(lease.ttl_seconds)}"
+    if kind == "sts":
+        said += "; STS does not take it back before"
+    return ok(_PART, subject, said + (", given back" if kind == "creds" else ""))
 
 
 def _seconds(value: Any) -> float:

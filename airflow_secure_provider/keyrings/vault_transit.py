@@ -23,6 +23,10 @@ _KEY = re.compile(rf"(?P<mount>{_PART}(?:/{_PART})*)/keys/(?P<name>{_PART})")
 _DATA_KEY_BITS = 512
 
 
+class _NotUnwrapped(KeyringError):
+    """Vault was asked, and says that key, context and ciphertext do not belong together."""
+
+
 @dataclass(frozen=True, slots=True)
 class TransitKeyring:
     """Wraps with ``transit/encrypt`` or ``transit/datakey``, unwraps with ``transit/decrypt``.
@@ -80,10 +84,8 @@ class TransitKeyring:
         """A key that is not derived ignores the context, and what is wrapped under it would be bound to nothing."""
         try:
             self.unwrap(wrapped, {**context, "secure-provider:probe": "another context"})
-        except KeyringUnavailable:
-            raise
-        except KeyringError:
-            return
+        except _NotUnwrapped:
+            return  # and nothing else: who may not decrypt does not know
         raise KeyringError(
             f"Transit key {self.key_id} is not derived, so what it wraps would be bound to no keyset; make one that is: "
             f"vault write -f {self.key_id} derived=true"
@@ -106,8 +108,10 @@ def _failure(error: Exception, path: str, key_id: str) -> KeyringError:
 
     if isinstance(error, KeyringError):
         return error
+    if getattr(error, "transient", False):  # the secrets backend's own denial
+        return KeyringUnavailable(str(error))
     if isinstance(error, InvalidRequest):
-        return KeyringError(
+        return _NotUnwrapped(
             f"Vault refused {path!r} (status 400): there is no such key, or the data key was wrapped under another key or "
             f"for another keyset, or under a version below the min_decryption_version of {key_id}"
         )
@@ -115,7 +119,7 @@ def _failure(error: Exception, path: str, key_id: str) -> KeyringError:
         error, path=path, url=str(getattr(error, "url", "") or "").partition("/v1/")[0] or "its url"
     )
     kind = KeyringUnavailable if isinstance(mapped, TransientError) else KeyringError
-    return kind(str(mapped).replace('capabilities = ["read"]', 'capabilities = ["update"]'))
+    return kind(str(mapped))
 
 
 def _encoded(context: dict[str, str]) -> str:

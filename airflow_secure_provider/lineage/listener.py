@@ -17,6 +17,7 @@ from airflow.listeners import hookimpl
 from .. import leases
 from ..connections import resolve_connections
 from ..log_masking import mask_at_the_source
+from ..vault.session_names import role_session_name
 from .observations import OBSERVED
 from .watching import watch
 
@@ -57,7 +58,8 @@ def on_task_instance_running(previous_state: Any, task_instance: Any) -> None:
     _running = task_instance
     OBSERVED.clear()
     watch()
-    _enter(".".join(str(getattr(task_instance, name)) for name in ("dag_id", "task_id", "run_id")))
+    name = ".".join(str(getattr(task_instance, each)) for each in ("dag_id", "task_id", "run_id"))
+    _enter(role_session_name(name), _team_of(task_instance))
     leases.revoke_on_sigterm()
     try:
         resolve_connections(task)
@@ -81,11 +83,17 @@ def before_stopping(component: Any) -> None:
 _running: Any = None
 
 
-def _enter(name: str | None = None) -> None:
+def _team_of(task_instance: Any) -> str | None:
+    told = getattr(task_instance, "_ti_context_from_server", None)
+    team = getattr(getattr(told, "dag_run", None), "team_name", None)
+    return team if isinstance(team, str) else None
+
+
+def _enter(name: str | None = None, team: str | None = None) -> None:
     from airflow.sdk.configuration import conf
 
     mask_at_the_source()
     if leases.JOURNAL.folder is None:
         folder = conf.get("secure_provider", "lease_journal", fallback="")
         leases.JOURNAL.folder = Path(folder or Path(AIRFLOW_HOME) / "secure_provider_leases")
-    leases.enter_task_process(name)
+    leases.enter_task_process(name, team)

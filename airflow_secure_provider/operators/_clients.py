@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import logging
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +21,7 @@ from ..model import AtRest
 from ..objects.encryption_sdk_keys import RawAesKey
 from ..stores.s3 import read_small
 from ..vault.durations import in_words
+from ..vault.session_names import role_session_name
 from ._runtime import runtime_of
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _CUSTOMER_KEY_BYTES = 32
 _KILL_SECONDS = 2.0  # with the cancelling before it, less than the five until SIGKILL
-_MOST_SESSION_NAME = 64
 
 
 class HookClients:
@@ -229,14 +227,9 @@ def declared_at_rest() -> dict[str, AtRest]:
 
 
 def session_name(context: Context) -> str:
-    """``dag.task.run`` as STS takes it: 2 to 64 letters, digits and ``_+=,.@-``."""
+    """``dag.task.run`` as STS takes it."""
     instance = context["ti"]
-    name = f"{instance.dag_id}.{instance.task_id}.{instance.run_id}"
-    plain = re.sub(r"[^A-Za-z0-9_+=,.@-]", "-", name)
-    if len(plain) <= _MOST_SESSION_NAME:
-        return plain
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{plain[: _MOST_SESSION_NAME - len(digest) - 1]}-{digest}"
+    return role_session_name(f"{instance.dag_id}.{instance.task_id}.{instance.run_id}")
 
 
 def task_run(context: Context) -> str:

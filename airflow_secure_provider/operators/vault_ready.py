@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -85,22 +86,35 @@ class VaultReadySensor(BaseSensorOperator):
             log.info("not ready: %s", error)
             return PokeReturnValue(is_done=False)
 
-    def resume(self, context: Context, event: Any = None) -> Any:
-        """Deferred again for as long as Vault does not answer; Airflow ends it by ``timeout``."""
+    def resume(self, context: Context, event: Any = None, until: float | None = None) -> Any:
+        """Deferred again for as long as Vault does not answer, ``timeout`` seconds in all.
+
+        :param until: ``time.time()`` at which it ends.
+        """
+        until = until or time.time() + self.timeout
         found = self.poke(context)
         if not found:
-            self._wait()
+            self._wait(until)
         return found.xcom_value
 
-    def _wait(self) -> NoReturn:
+    def _wait(self, until: float) -> NoReturn:
+        from airflow.sdk.exceptions import AirflowSensorTimeout
+
+        left = until - time.time()
+        if left <= 0:
+            raise AirflowSensorTimeout(f"Vault was not ready within {self.timeout:g} s")
         from ..errors import ConfigurationError
         from .vault_up import VaultUpTrigger
 
         access = _access()
         if access is None:
             raise ConfigurationError(_NO_BACKEND)
-        trigger = VaultUpTrigger(access.url, access.verify, access.namespace, float(self.poke_interval))
-        self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=self.timeout))
+        trigger = VaultUpTrigger(
+            access.url, access.verify, access.namespace, float(self.poke_interval), access.cert
+        )
+        self.defer(
+            trigger=trigger, method_name="resume", kwargs={"until": until}, timeout=timedelta(seconds=left)
+        )
         raise AssertionError("deferring raises")
 
 

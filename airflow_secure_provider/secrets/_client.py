@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.hashicorp._internal_client.vault_client import _VaultClient
 
 from .. import leases
-from ..errors import StoreError
+from ..errors import ConfigurationError, SecureProviderError, StoreError
 from ..vault.failures import vault_failure
 from ..vault.login import Login, fingerprint, refuse_unfit
 from ..vault.sessions import REVOKE_TIMEOUT_SECONDS, session, with_session
@@ -32,6 +33,20 @@ _IDENTITY = [
     "azure_tenant_id", "radius_host", "region", "assume_role_kwargs",
 ]  # fmt: skip
 _SETTLE_SECONDS = 1.0
+
+
+class _Locks:
+    """Of this process; a fork has its own, since another thread may have held its parent's."""
+
+    def __init__(self) -> None:
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.login = threading.RLock()
+
+
+_LOCKS = _Locks()
 
 
 class BackendClient(_VaultClient):  # type: ignore[misc]
@@ -58,7 +73,7 @@ class BackendClient(_VaultClient):  # type: ignore[misc]
 
     @property
     def address(self) -> str:
-        return str(self.url or os.environ.get("VAULT_ADDR", "(no url given)"))
+        return str(self.url or os.environ.get("VAULT_ADDR", "(no url given)")).rstrip("/")
 
     @property
     def _login_key(self) -> tuple[str, str, str]:
@@ -77,23 +92,32 @@ class BackendClient(_VaultClient):  # type: ignore[misc]
             # A forked child that went on with its parent's TLS connection would garble it for both.
             inherited = self.kwargs.get("session")
             self.kwargs["session"] = self.new_session()
-            if "_client" in self.__dict__:
-                self._client.session = self.kwargs["session"]
+            if "_made" in self.__dict__:
+                self.__dict__["_made"].session = self.kwargs["session"]
             if inherited is not None:
                 inherited.close()  # this process's descriptors only; the parent's connection lives on
             self._session_pid = os.getpid()
         known = leases.LOGINS.get(self._login_key)
-        if known is not None and (
-            known.is_stale() or self.__dict__.get("_client", known).token != known.token
-        ):
-            self._invalidate_client()
         if known is not None and known.is_stale():
             leases.LOGINS.pop(self._login_key, None)
+            known = None
+        made = self.__dict__.get("_made")
+        if made is not None and (known is None or known.token != made.token):
+            self._invalidate_client()
 
     def checked(self) -> hvac.Client:
         """Logged in, with a token that was taken; what the login raises otherwise."""
         self.prepare()
         return self.client
+
+    def end_login(self) -> None:
+        """The login of this process, if it made one: for commands, which end sooner than the token would."""
+        login = leases.LOGINS.pop(self._login_key, None)
+        self._invalidate_client()
+        if login is not None and login.ender is not None and login.is_ours and not login.ended:
+            with contextlib.suppress(SecureProviderError):
+                login.ender(login.token)
+        self.close()
 
     @property
     def verify(self) -> bool | str:
@@ -103,8 +127,13 @@ class BackendClient(_VaultClient):  # type: ignore[misc]
             return os.environ.get("VAULT_CACERT") or os.environ.get("VAULT_CAPATH") or True
         return verify if isinstance(verify, str) else bool(verify)
 
-    def new_session(self, *, retry_answers: bool = True) -> Any:
+    def new_session(self, *, retry_answers: bool = True, retry_connect: bool = True) -> Any:
+        if isinstance(self.verify, str) and not os.path.exists(self.verify):
+            raise ConfigurationError(
+                f"ca_cert {self.verify!r} does not exist, or this process may not see it"
+            )
         return session(
+            retry_connect=retry_connect,
             verify=self.verify,
             cert=_pair(self.kwargs.get("cert")),
             proxies=self.kwargs.get("proxies"),
@@ -115,33 +144,49 @@ class BackendClient(_VaultClient):  # type: ignore[misc]
         if "session" in self.kwargs and not self._brings_session:
             self.kwargs["session"].close()
 
+    def login_of(self, client: hvac.Client) -> Login | None:
+        """The login whose token a client has, if it is the living one."""
+        known = leases.LOGINS.get(self._login_key)
+        return known if known is not None and known.token == client.token else None
+
     # How the hashicorp provider gets its client.
 
-    @cached_property
+    @property
     def _client(self) -> hvac.Client:
+        """One login for all threads of a process; not the provider's cached_property, which differs between Pythons."""
+        with _LOCKS.login:
+            made = self.__dict__.get("_made")
+            if made is None:
+                made = self.__dict__["_made"] = self._new_client()
+            return made
+
+    def _invalidate_client(self) -> None:
+        self.__dict__.pop("_made", None)
+
+    def _new_client(self) -> hvac.Client:
         known = leases.LOGINS.get(self._login_key)
         if known is not None and not known.is_stale():
             return self._unauthenticated(known.token)
         if "session" not in self.kwargs:
             self.prepare()
-        answers: list[tuple[float, dict[str, Any]]] = []
+        answers: list[dict[str, Any]] = []
         hooks = self.kwargs["session"].hooks["response"]
         started = time.monotonic()
 
         def remember(answer: Any, *_: Any, **__: Any) -> None:
             if answer.status_code == 200 and "/v1/auth/" in answer.url and "/login" in answer.url:
-                answers.append((started, answer.json().get("auth") or {}))
+                answers.append(answer.json().get("auth") or {})
 
         hooks.append(remember)
         try:
             client = self._logged_in()
             if answers:
-                login = Login.of(answers[-1][1], own=True, started=answers[-1][0])
+                login = Login.of(answers[-1], own=True, started=started)
             else:
                 login = Login.of(client.auth.token.lookup_self()["data"], own=False, started=started)
         finally:
             hooks.remove(remember)
-        refuse_unfit(login, client, self.own.allow_tokens)
+        self._refuse_unfit(login, client)
         login.auth_type = self.auth_type
         # A token file's owner (such as Vault Agent) renews it.
         if login.renewable and not (self.auth_type == "token" and self.token_path):
@@ -150,6 +195,15 @@ class BackendClient(_VaultClient):  # type: ignore[misc]
             login.ender = self._end_token
         leases.LOGINS[self._login_key] = login
         return client
+
+    def _refuse_unfit(self, login: Login, client: hvac.Client) -> None:
+        try:
+            refuse_unfit(login, client, self.own.allow_tokens)
+        except Exception:
+            if login.is_ours:  # what is not used shall not live on
+                with contextlib.suppress(SecureProviderError):
+                    self._end_token(login.token)
+            raise
 
     def _run_with_reauth(self, operation: Callable[[hvac.Client], T]) -> T:
         """Log in again only if it is the token that is refused, and not the path: Vault answers 403 to both."""
@@ -162,7 +216,9 @@ class BackendClient(_VaultClient):  # type: ignore[misc]
             if self._token_lives():
                 raise
         self.log.debug("Vault no longer takes the token; logging in again.")
-        leases.LOGINS.pop(self._login_key, None)
+        dead = leases.LOGINS.pop(self._login_key, None)
+        if dead is not None:
+            dead.is_dead()
         self._invalidate_client()
         time.sleep(random.uniform(0, _SETTLE_SECONDS) if leases.in_task() else 0)  # noqa: S311 (no secret)
         return operation(self.client)
@@ -242,7 +298,7 @@ class BackendClient(_VaultClient):  # type: ignore[misc]
     def _apart(self, token: str, path: str, ask: Callable[[hvac.Client], Any]) -> Any:
         """With a session of its own: other threads of the task may be asking too."""
         failure = None
-        with self.new_session(retry_answers=False) as own:
+        with self.new_session(retry_answers=False, retry_connect=False) as own:
             try:
                 return ask(with_session(self._unauthenticated(token), own, REVOKE_TIMEOUT_SECONDS))
             except Exception as error:  # noqa: BLE001 - mapped
@@ -292,6 +348,8 @@ class Kv:
                 )
         except InvalidPath as error:
             gone = _gone(error)
+            if not gone and error.errors:  # of a secret that is not there Vault has nothing to say
+                raise
             if not gone:
                 return None
         if gone:

@@ -131,6 +131,12 @@ def _checked(where: str, entry: object) -> DynamicConnection:
     for name in ("role", "static_role", "mount", "template", "role_arn", "ttl"):
         if name in entry and not (isinstance(entry[name], str) and entry[name].strip("/ ")):
             raise ConfigurationError(f"{where} has no usable {name}; it must be a string that is not empty")
+    for name in ("role", "static_role", "mount"):
+        parts = str(entry.get(name, "x")).replace(_PLACEHOLDER, "x").strip("/").split("/")
+        if not all(_PLAIN.fullmatch(part) and part.strip(".") for part in parts):
+            raise ConfigurationError(
+                f"{where} has {name} {entry[name]!r}, which can't stand in a path of Vault"
+            )
     if ("role" in entry) == ("static_role" in entry):
         raise ConfigurationError(
             f"{where} has no role; name the role of the {engine} engine that makes its credentials"

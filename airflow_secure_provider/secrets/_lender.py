@@ -36,6 +36,9 @@ class BackendLender:
         """:param session_name: of an assumed AWS role. :raises Exception: of the request."""
 
         def asked(client: hvac.Client) -> Lease:
+            self.login = self._client.login_of(
+                client
+            )  # before, so that the lease is never held under another
             with self._client.new_session(retry_answers=entry.static) as own:
                 once = with_session(client, own, self._client.kwargs["timeout"])
                 if entry.engine == "aws":
@@ -50,15 +53,14 @@ class BackendLender:
                 ask = read_static_credential if entry.static else issue_database_lease
                 return ask(once, entry.mount, entry.role)
 
-        lease = self._client._run_with_reauth(asked)
-        self.login = self._client.login
-        return lease
+        return self._client._run_with_reauth(asked)
 
     def renew(self, lease: Lease, seconds: float | None = None) -> int:
         return self._asked("sys/leases/renew", lambda client: renew(client, lease, seconds))
 
-    def revoke(self, lease: Lease) -> None:
-        self._asked("sys/leases/revoke", lambda client: self._end(client, lease), REVOKE_TIMEOUT_SECONDS)
+    def revoke(self, lease: Lease, seconds: float) -> None:
+        timeout = max(0.1, min(REVOKE_TIMEOUT_SECONDS, seconds))
+        self._asked("sys/leases/revoke", lambda client: self._end(client, lease), timeout)
 
     def seconds_left(self) -> float:
         return self.login.seconds_left() if self.login is not None else float("inf")
@@ -66,14 +68,17 @@ class BackendLender:
     def is_ending(self) -> bool:
         return self.login is not None and self.login.is_stale()
 
-    def _asked(self, path: str, ask: Callable[[Any], T], timeout: Any = None) -> T:
+    def _asked(self, path: str, ask: Callable[[Any], T], timeout: float | None = None) -> T:
         """:raises SecureProviderError: for any failure."""
         failure = None
-        with self._client.new_session(retry_answers=False) as own:
+        with self._client.new_session(retry_answers=False, retry_connect=timeout is None) as own:
             try:
-                client = with_session(self._client.client, own, timeout or self._client.kwargs["timeout"])
-                if self.login is not None:
-                    client.token = self.login.token  # the one that it was issued to, whatever came later
+                # Under the login that it was issued to, whatever came later.
+                client = with_session(
+                    self._client._unauthenticated(self.login.token if self.login else None),
+                    own,
+                    timeout or self._client.kwargs["timeout"],
+                )
                 return ask(client)
             except Exception as error:  # noqa: BLE001 - mapped
                 failure = vault_failure(error, path=path, url=self._client.address)
@@ -82,10 +87,16 @@ class BackendLender:
     def _end(self, client: Any, lease: Lease) -> None:
         from hvac.exceptions import Forbidden
 
+        login = self.login
+        if login is not None and login.ended:
+            return
         try:
             revoke(client, lease.lease_id)
         except Forbidden:
-            if self.login is None or not self.login.is_ours:
+            if login is None or not login.is_ours:
                 raise
             # Not allowed sys/leases/revoke. The login is this process's alone: ending it ends its leases.
-            client.auth.token.revoke_self()
+            with login.ending:
+                if not login.ended:
+                    client.auth.token.revoke_self()
+                    login.ended = True

@@ -36,11 +36,14 @@ def unwrapped_secret_id(wrapping_token_path: str, path: str, client: Callable[[s
     token_file, kept = Path(wrapping_token_path), Path(path)
     if _is_newer(kept, token_file):
         return read_secret_id(path)
+    kept.parent.mkdir(
+        parents=True, exist_ok=True, mode=0o700
+    )  # a memory file system is empty after a restart
     with open(f"{path}.lock", "a", encoding="utf-8") as lock:
         os.chmod(lock.fileno(), 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _is_newer(kept, token_file):
-            _keep(kept, _unwrapped(token_file, client))
+            _keep(kept, lambda: _unwrapped(token_file, kept, client))
     return read_secret_id(path)
 
 
@@ -56,10 +59,15 @@ def _is_newer(kept: Path, token_file: Path) -> bool:
         return True
 
 
-def _unwrapped(token_file: Path, client: Callable[[str], hvac.Client]) -> str:
+def _unwrapped(token_file: Path, kept: Path, client: Callable[[str], hvac.Client]) -> str:
     from hvac.exceptions import Forbidden, InvalidRequest
 
-    asking = client(_token_in(token_file.read_text(encoding="utf-8")))
+    token = _token_in(token_file.read_text(encoding="utf-8"))
+    if not token:
+        raise StoreError(
+            f"{str(token_file)!r} holds no wrapping token (yet): expected the token, or the JSON of the vault command"
+        )
+    asking = client(token)
     stolen = ""
     answer: Any = None
     try:
@@ -73,8 +81,8 @@ def _unwrapped(token_file: Path, client: Callable[[str], hvac.Client]) -> str:
         stolen = "was used before, or has expired"
     if stolen:
         raise StoreError(
-            f"the wrapping token in {str(token_file)!r} {stolen}. Unless you know who used it, take the secret id for "
-            "stolen: destroy it in Vault (auth/approle/role/NAME/secret-id/destroy), look for its use in the audit log, and "
+            f"the wrapping token in {str(token_file)!r} {stolen}. If {str(kept)!r} was lost, as in a restart, deliver a new one. "
+            "Otherwise, unless you know who used it, take the secret id for stolen: destroy it in Vault (auth/approle/role/NAME/secret-id/destroy), look for its use in the audit log, and "
             "deliver a new one"
         )
     return str(answer["data"]["secret_id"])
@@ -84,16 +92,20 @@ def _token_in(text: str) -> str:
     """The file holds the token, or the JSON that ``vault write -wrap-ttl -format=json`` prints."""
     text = text.strip()
     if text.startswith("{"):
-        found = json.loads(text)
-        return str((found.get("wrap_info") or found).get("token", ""))
-    return text
+        try:
+            found = json.loads(text)
+            return str((found.get("wrap_info") or found).get("token", ""))
+        except (ValueError, AttributeError):
+            return ""
+    return text if re.fullmatch(r"[A-Za-z0-9_.-]{16,}", text) else ""
 
 
-def _keep(path: Path, secret_id: str) -> None:
+def _keep(path: Path, secret_id: Callable[[], str]) -> None:
+    """:param secret_id: asked once there is a file to keep it in: the token works once."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(secret_id)
+            file.write(secret_id())
         os.replace(name, path)
     except BaseException:
         os.unlink(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -68,6 +69,8 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
         triggerer_leases: bool | str = False,
         **kwargs: Any,
     ) -> None:
+        # By name, whatever the caller did: what is looked at below may have been given by its place.
+        kwargs = {**dict(zip(_PLACES, args, strict=False)), **kwargs}
         if secret_id_path is not None and kwargs.get("secret_id"):
             raise ConfigurationError("backend_kwargs has both secret_id and secret_id_path; give one")
         if secret_id_path or secret_id_wrapping_token_path:
@@ -90,7 +93,7 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
         stock = {**kwargs, "auth_type": "token", "token": "cert"} if by_certificate else dict(kwargs)
         if own.jwt_client_credentials is not None:
             stock["jwt_token_path"] = stock.get("jwt_token_path") or "-"
-        super().__init__(*args, **stock)
+        super().__init__(**stock)
         self.dynamic = DynamicConnections(dynamic)
         self.own = own
         provided: Any = self.__dict__.pop("vault_client")
@@ -143,23 +146,46 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
     def for_inspection(self) -> VaultAccess:
         """What ``airflow-secure check`` and ``leases sweep`` look at."""
         client = self.vault_client
+        cert = client.kwargs.get("cert")
         paths = (self.connections_path, self.variables_path, self.config_path)
         return VaultAccess(
             url=client.address,
             namespace=str(client.kwargs.get("namespace") or ""),
             auth_type=client.auth_type,
             verify=client.verify,
+            cert=[*cert] if isinstance(cert, (list, tuple)) else [cert] if cert else None,
             mount_point=self.mount_point or "",
             kv_version=self.kv_engine_version,
             kv_paths=tuple(path for each in paths for path in each or ()),
-            credentials=tuple(
-                Credential(name, each.engine, each.path, each.role_path, each.template)
-                for name, each in self.dynamic.entries.items()
-            ),
+            credentials=tuple(_credential(name, each) for name, each in self.dynamic.entries.items()),
+            describe=self._described,
+            secret_files={
+                name: path
+                for name in (
+                    "secret_id_path",
+                    "secret_id_wrapping_token_path",
+                    "token_path",
+                    "jwt_token_path",
+                )
+                if (path := getattr(self.own, name, None) or getattr(client, name, None))
+            },
             client=client.checked,
+            session=client.new_session,
+            close=client.end_login,
             failure=lambda error, path: vault_failure(error, path=path, url=client.address),
             templates=self._templates,
         )
+
+    def _described(self, conn_id: str) -> tuple[Mapping[str, Any], Credential | None] | None:
+        entry = self.dynamic.find(conn_id, None)
+        if entry is None:
+            secret = self._get_secret(self.connections_path, None, conn_id)
+            if secret is None:
+                return None
+            entry = declared(conn_id, secret)
+            if entry is None:
+                return self._fields(conn_id, secret, conn_id), None
+        return self._template(conn_id, entry), _credential(conn_id, entry)
 
     def _templates(self) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
         for name, entry in self.dynamic.entries.items():
@@ -202,9 +228,10 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
     # Dynamic connections.
 
     def _connection(self, conn_id: str, team: str | None) -> str | None:
-        entry = self.dynamic.find(conn_id, team)
+        whose = team or leases.team()
+        entry = self.dynamic.find(conn_id, whose)
         if entry is not None:
-            return self._leased(conn_id, entry, team)
+            return self._leased(conn_id, entry, whose)
         if self.connections_path is None:
             return None
         secret = self._get_secret(self.connections_path, team, conn_id)
@@ -212,7 +239,7 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
             return None
         entry = declared(conn_id, secret)
         if entry is not None:
-            return self._leased(conn_id, entry, team)
+            return self._leased(conn_id, entry, whose)
         return str(secret["conn_uri"]) if secret.get("conn_uri") else json.dumps(secret)
 
     def _leased(self, conn_id: str, entry: DynamicConnection, team: str | None) -> str:
@@ -240,6 +267,7 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
         else:
             lease = book.obtain(key, lambda: self._issue(entry, lender), lender)
             leases.keep_alive(book)
+        _mask(lease)
         return json.dumps(_with_credential(fields, lease))
 
     def _template(self, conn_id: str, entry: DynamicConnection) -> dict[str, Any]:
@@ -270,20 +298,36 @@ class VaultSecretsBackend(VaultBackend):  # type: ignore[misc]
         return {name: value for name, value in found.items() if name not in LEASED_KEYS and value is not None}
 
     def _issue(self, entry: DynamicConnection, lender: BackendLender) -> Lease:
-        from airflow.sdk.log import mask_secret
-
         try:
-            lease = lender.issue(entry, leases.session_name())
+            return lender.issue(entry, leases.session_name())
         except Exception as error:  # noqa: BLE001 - mapped, with the path of the credential
             failure = vault_failure(error, path=entry.path, url=self.vault_client.address)
-        else:
-            for secret in (*lease.secrets.values(), lease.lease_id):
-                if len(secret) >= _MASKED_FROM:
-                    mask_secret(secret)
-            return lease
         raise failure
 
 
+def _credential(name: str, entry: DynamicConnection) -> Credential:
+    return Credential(
+        name, entry.engine, entry.path, entry.role_path, entry.template, entry.role_arn, entry.ttl
+    )
+
+
+def _mask(lease: Lease) -> None:
+    """Once it is in the book: masking may fail, and the lease must be revoked all the same."""
+    from airflow.sdk.log import mask_secret
+
+    if lease.masked:
+        return
+    for secret in (*lease.secrets.values(), lease.lease_id):
+        if len(secret) >= _MASKED_FROM:
+            mask_secret(secret)
+    lease.masked.append(True)
+
+
+_PLACES = [
+    name
+    for name, parameter in inspect.signature(VaultBackend.__init__).parameters.items()
+    if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
+]
 _CLIENT_ARGUMENTS = [
     "url", "auth_type", "auth_mount_point", "mount_point", "kv_engine_version", "token", "token_path", "username",
     "password", "key_id", "secret_id", "role_id", "assume_role_kwargs", "region", "kubernetes_role",

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from ..errors import StoreUnavailable
+from .journal import runs
 from .lease import Held, Lease, LeaseDenied, LeaseKey, Lender
+
+log = logging.getLogger(__name__)
 
 REVOKE_ALL_SECONDS = 10.0
 _REVOKERS = 4
+_LATE_SECONDS = 3.0
 
 
 class LeaseBook:
@@ -23,19 +29,23 @@ class LeaseBook:
     Forked children have the parent's leases. They neither take new ones nor renew nor revoke: what they took would
     be left behind when they end, and what they revoked would break their parent.
 
-    :param on_change: told the ids of all living leases whenever they change; for a journal that outlives the process.
+    :param on_change: told all leases that have not ended whenever they change; for a journal that outlives the process.
     """
 
     def __init__(self, on_change: Callable[[list[Held]], None] | None = None) -> None:
         # Reentrant: a signal handler that revokes may have interrupted a look-up of the same thread.
         self._lock = threading.RLock()
+        self._revoking = threading.Lock()
         self._owner_pid: int | None = None
         self._current: dict[LeaseKey, Held] = {}
         self._retired: list[Held] = []
+        self._ending: list[Held] = []
         self._ended: list[Held] = []
+        self._left: list[Held] = []  # not revoked, and told: for the journal, whatever this process does next
         self._closed = False
         self._on_change = on_change
-        os.register_at_fork(after_in_child=self._renew_lock)
+        this = weakref.ref(self)  # the interpreter keeps what it is given for ever
+        os.register_at_fork(after_in_child=lambda: _renew_locks(this()))
 
     def claim(self) -> None:
         """
@@ -51,10 +61,16 @@ class LeaseBook:
                 self._owner_pid = os.getpid()
                 self._current.clear()
                 self._retired.clear()
+                self._ending.clear()
+                self._left.clear()
 
     @property
     def is_owner(self) -> bool:
         return self._owner_pid == os.getpid()
+
+    def close(self) -> None:
+        """Take no more leases; without waiting for anybody, as a signal handler must."""
+        self._closed = True
 
     def obtain(self, key: LeaseKey, issue: Callable[[], Lease], lender: Lender) -> Lease:
         """
@@ -68,24 +84,32 @@ class LeaseBook:
         with self._lock:
             held = self._current.get(key)
             if not self.is_owner:
-                if held is not None and held.seconds_left() > 0:
-                    return held.lease
-                raise LeaseDenied(
-                    f"this forked process has inherited no living lease of role {key.role!r} for connection "
-                    f"{key.conn_id!r}, and does not take its own, which nobody would revoke; look the connection "
-                    "up in the task's own process before it forks"
-                )
+                return self._inherited(key, held)
+            if self._closed:
+                raise LeaseDenied("the task is being stopped")
             if held is not None and not held.is_stale():
                 return held.lease
-            made = issue()
-            if self._closed:  # by a signal that came while it was issued
-                lender.revoke(made)
-                raise LeaseDenied("the task is being stopped")
-            if held is not None:
-                self._retired.append(held)
-            self._current[key] = Held(key, made, lender)
+            made = Held(key, issue(), lender)
+            before = self._current.get(key)  # not `held`: what interrupted us may have taken one too
+            if before is not None:
+                self._retired.append(before)
+            self._current[key] = made
             self._changed()
-            return made
+            log.info(
+                "took a credential of role %r (%s) for connection %r, for %d s: lease %s",
+                made.lease.role,
+                key.mount,
+                key.conn_id,
+                made.lease.ttl_seconds,
+                made.lease.hashed_id,
+            )
+        if self._closed:  # by a signal that came while it was issued
+            self.revoke_all()
+            if made.revoked_at is None:  # who has closed the book had no time left for it
+                _revoke_one(made, time.monotonic() + _LATE_SECONDS, _LATE_SECONDS)
+                self._left = [held for held in self._left if held is not made]
+            raise LeaseDenied("the task is being stopped")
+        return made.lease
 
     def note(self, key: LeaseKey, lease: Lease, lender: Lender) -> None:
         """Remember what was used and is not ours to end: the password of a static role."""
@@ -105,57 +129,81 @@ class LeaseBook:
     def living(self) -> list[Held]:
         """What has not ended, the ones that have been replaced included."""
         with self._lock:
-            return [*self._retired, *self._current.values()]
+            return [*self._ending, *self._retired, *self._current.values()]
 
     def history(self) -> list[Held]:
         """Everything that this process was lent, ended or not."""
         with self._lock:
-            return [*self._ended, *self._retired, *self._current.values()]
+            return [*self._ended, *self.living()]
 
     def revoke_all(
         self, *, deadline_seconds: float = REVOKE_ALL_SECONDS, at_exit: bool = False
-    ) -> list[tuple[Lease, Exception]]:
+    ) -> list[tuple[Lease, Exception]] | None:
         """
-        Revoke all leases; in a process that does not own them, nothing.
+        Revoke all leases and take no more; in a process that does not own them, nothing.
+
+        One at a time: who comes while another does it waits for that.
 
         :param at_exit: the interpreter is ending, and starts no more threads.
-        :return: those that are left to their TTL, and why. Nothing is raised: the work is done, and it was good.
+        :return: those that are left to their TTL, and why; None if another has not got through with it in time. Nothing is
+            raised: the work is done, and it was good.
         """
-        with self._lock:
-            if not self.is_owner:
-                return []
-            self._closed = True
-            ending = [*self._retired, *self._current.values()]
-            self._retired, self._current = [], {}
-            self._ended += ending
-        due = [held for held in ending if held.lease.lease_id and held.seconds_left() > 0]
-        revoke = self._revoke_in_turn if at_exit or len(due) < 2 else self._revoke
-        failures = revoke(due, deadline_seconds)
-        self._changed(left=[held for held, _ in failures])
+        if not self.is_owner:
+            return []
+        self._closed = True
+        until = time.monotonic() + deadline_seconds
+        if not self._revoking.acquire(timeout=deadline_seconds):
+            return None
+        try:
+            with self._lock:
+                self._ending += [*self._retired, *self._current.values()]
+                self._retired, self._current = [], {}
+                ending = list(self._ending)
+            due = [held for held in ending if held.lease.lease_id and held.seconds_left() > 0]
+            revoke = self._revoke_in_turn if at_exit or len(due) < 2 else self._revoke
+            failures = revoke(due, until, deadline_seconds)
+            left = [held for held, _ in failures]
+            with self._lock:
+                self._ended += ending
+                self._ending = []
+                self._left += left
+                self._changed()
+        finally:
+            self._revoking.release()
         return [(held.lease, error) for held, error in failures]
 
-    def _revoke_in_turn(self, due: list[Held], deadline_seconds: float) -> list[tuple[Held, Exception]]:
-        until = time.monotonic() + deadline_seconds
+    # --- inside ---------------------------------------------------------------------------------------------
+
+    def _inherited(self, key: LeaseKey, held: Held | None) -> Lease:
+        if held is not None:
+            renewed = held.lease.renewable and self._owner_pid is not None and runs(self._owner_pid)
+            if held.seconds_left() > 0 or renewed:  # its owner's renewals can't be seen from here
+                return held.lease
+        raise LeaseDenied(
+            f"this forked process has inherited no living lease of role {key.role!r} for connection "
+            f"{key.conn_id!r}, and does not take its own, which nobody would revoke; look the connection "
+            "up in the task's own process before it forks"
+        )
+
+    def _revoke_in_turn(
+        self, due: list[Held], until: float, deadline_seconds: float
+    ) -> list[tuple[Held, Exception]]:
         failures: list[tuple[Held, Exception]] = []
         for held in due:
             try:
-                if time.monotonic() > until:
-                    raise _late(deadline_seconds)
-                held.lender.revoke(held.lease)
-                held.revoked_at = datetime.now(UTC)
+                _revoke_one(held, until, deadline_seconds)
             except Exception as error:  # noqa: BLE001 - collected for the caller, who warns
                 failures.append((held, error))
         return failures
 
-    def _revoke(self, due: list[Held], deadline_seconds: float) -> list[tuple[Held, Exception]]:
-        until = time.monotonic() + deadline_seconds
+    def _revoke(self, due: list[Held], until: float, deadline_seconds: float) -> list[tuple[Held, Exception]]:
         failures: list[tuple[Held, Exception]] = []
         pool = ThreadPoolExecutor(min(_REVOKERS, len(due)), thread_name_prefix="revoke")
         try:
-            for held, future in [(held, pool.submit(held.lender.revoke, held.lease)) for held in due]:
+            waiting = [(held, pool.submit(_revoke_one, held, until, deadline_seconds)) for held in due]
+            for held, future in waiting:
                 try:
                     future.result(timeout=max(0.0, until - time.monotonic()))
-                    held.revoked_at = datetime.now(UTC)
                 except TimeoutError:
                     failures.append((held, _late(deadline_seconds)))
                 except Exception as error:  # noqa: BLE001 - collected for the caller, who warns
@@ -164,13 +212,26 @@ class LeaseBook:
             pool.shutdown(wait=False, cancel_futures=True)
         return failures
 
-    def _changed(self, left: list[Held] | None = None) -> None:
+    def _changed(self) -> None:
         if self._on_change is not None:
-            self._on_change(self.living() + (left or []))
+            self._on_change(self.living() + self._left)
 
-    def _renew_lock(self) -> None:
-        self._lock = threading.RLock()  # another thread of the parent may have held it while we were forked
+
+def _revoke_one(held: Held, until: float, deadline_seconds: float) -> None:
+    seconds = until - time.monotonic()
+    if seconds <= 0:
+        raise _late(deadline_seconds)
+    held.lender.revoke(held.lease, seconds)
+    held.revoked_at = datetime.now(UTC)
+    log.info("gave back lease %s of role %r (%s)", held.lease.hashed_id, held.lease.role, held.lease.mount)
 
 
 def _late(seconds: float) -> StoreUnavailable:
     return StoreUnavailable(f"not revoked within {seconds:g} s of the task's end")
+
+
+def _renew_locks(book: LeaseBook | None) -> None:
+    """Another thread of the parent may have held them while we were forked."""
+    if book is not None:
+        book._lock = threading.RLock()
+        book._revoking = threading.Lock()

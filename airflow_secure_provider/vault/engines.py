@@ -50,6 +50,7 @@ def issue_aws_lease(
     """
     asked = {"role_arn": role_arn, "ttl": ttl, "role_session_name": session_name}
     parameters = {name: value for name, value in asked.items() if value}
+    # Always by POST, which is "update" to a policy: whether there are parameters must not change what is allowed.
     return _lease(client, "aws", mount, role, f"{mount}/sts/{quote(role)}", parameters)
 
 
@@ -69,7 +70,11 @@ def _lease(
 ) -> Lease:
     # Before the request, so that the lease never seems to live longer than it does.
     started, issued_at = time.monotonic(), datetime.now(UTC)
-    answer = client.adapter.post(f"/v1/{path}", json=body) if body else client.adapter.get(f"/v1/{path}")
+    answer = (
+        client.adapter.post(f"/v1/{path}", json=body)
+        if body is not None
+        else client.adapter.get(f"/v1/{path}")
+    )
     data = answer["data"]
     if engine == "aws":
         secrets = {

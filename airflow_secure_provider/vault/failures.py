@@ -14,6 +14,8 @@ from ..errors import (
     StoreUnavailable,
 )
 
+_WRITTEN = frozenset({"sts", "encrypt", "decrypt", "rewrap", "plaintext"})
+
 
 def vault_failure(error: BaseException, *, path: str, url: str) -> SecureProviderError:
     """
@@ -52,6 +54,14 @@ def vault_failure(error: BaseException, *, path: str, url: str) -> SecureProvide
         )
 
     # 2. An answer of 4xx or 5xx.
+    if isinstance(error, (hvac.InvalidRequest, hvac.InternalServerError)) and path == "sys/leases/revoke":
+        status = 400 if isinstance(error, hvac.InvalidRequest) else 500
+        return StoreError(
+            f"status {status} from {where}: the role's revocation statements could not be carried out; see Vault's log. Often the "
+            "login owns something "
+            "that it has made without SET ROLE: in PostgreSQL, REASSIGN OWNED BY it TO the stable owner, and Vault's next try "
+            "drops it"
+        )
     if isinstance(error, hvac.VaultDown):
         sealed = any("sealed" in str(each) for each in error.errors or ())
         return StoreUnavailable(
@@ -76,7 +86,7 @@ def vault_failure(error: BaseException, *, path: str, url: str) -> SecureProvide
         status = 403 if isinstance(error, hvac.Forbidden) else 401
         return StoreError(
             f"status {status} (permission denied) from {where}; give the token a policy with "
-            f'`path "{path}" {{ capabilities = ["read"] }}`, and check that it has not expired or been revoked'
+            f'`path "{path}" {{ capabilities = ["{capability_of(path)}"] }}`, and check that it has not expired or been revoked'
             if not login
             else f"status {status} (permission denied) from {where}; check the role, its bound networks and who logs in"
         )
@@ -107,6 +117,13 @@ def vault_failure(error: BaseException, *, path: str, url: str) -> SecureProvide
         f"could not make use of what {where} gave: {type(error).__name__}; check that the secret and the engine "
         "version (kv_engine_version) are what the backend is configured for"
     )
+
+
+def capability_of(path: str) -> str:
+    """What a policy must allow, by the verb that the path is asked with."""
+    parts = path.split("/")
+    writes = parts[0] in ("sys", "auth") or (len(parts) > 2 and parts[-2] in _WRITTEN)
+    return "update" if writes else "read"
 
 
 def _innermost_status(error: BaseException) -> BaseException:

@@ -38,6 +38,7 @@ class Lease:
     started: float = field(
         repr=False, compare=False
     )  # time.monotonic(), which all processes of a machine share
+    masked: list[bool] = field(default_factory=list, repr=False, compare=False)  # in the logs of this process
 
     @property
     def username(self) -> str:
@@ -76,8 +77,8 @@ class Lender(Protocol):
     def renew(self, lease: Lease, seconds: float | None = None) -> int:
         """Ask for so many seconds, or for what it was issued for. :return: those that Vault gives, from now."""
 
-    def revoke(self, lease: Lease) -> None:
-        """End it; returns once the credential is gone."""
+    def revoke(self, lease: Lease, seconds: float) -> None:
+        """End it; returns once the credential is gone. :param seconds: to be done in."""
 
     def seconds_left(self) -> float:
         """Of the login that leases end with."""

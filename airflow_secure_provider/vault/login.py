@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,13 @@ KINDS = ("root", "never-expiring", "over-broad")
 _SALT = secrets.token_bytes(32)
 _PROBE = "airflow-secure-provider-probe"
 # Nobody who only reads secrets may change these.
-_ADMINISTRATION = (f"sys/policies/acl/{_PROBE}", f"sys/auth/{_PROBE}", f"sys/mounts/{_PROBE}")
+_ADMINISTRATION = tuple(
+    f"{path}/{_PROBE}"
+    for path in (
+        "sys/policies/acl", "sys/policy", "sys/auth", "sys/mounts", "sys/raw", "identity/entity", "identity/group",
+        "auth/approle/role", f"auth/{_PROBE}/role", "auth/token/roles",
+    )
+)  # fmt: skip
 _CHANGES = frozenset({"create", "update", "delete", "patch", "sudo", "root"})
 
 
@@ -40,6 +47,8 @@ class Login:
     started: float  # time.monotonic()
     made_by: int
     auth_type: str = ""
+    ended: bool = False  # by us, and with it all its leases
+    ending: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     renewer: Callable[[str, int], int] | None = field(repr=False, default=None)
     ender: Callable[[str], None] | None = field(repr=False, default=None)
 
@@ -65,6 +74,11 @@ class Login:
         return self.started + self.span - time.monotonic()
 
     own_seconds_left = seconds_left  # as a lease has it
+
+    def is_dead(self) -> None:
+        """Vault does not take it any more, and what was issued to it is gone too."""
+        self.started = float("-inf")
+        self.span = 0.0
 
     def is_stale(self) -> bool:
         return self.seconds_left() < min(5.0, self.span / 4)

@@ -67,7 +67,12 @@ class Keeper:
 
     def _run(self, wake: threading.Event) -> None:
         while not self._stopped and self._wake is wake:  # another thread's, once this one was stopped
-            wake.wait(self._renew_what_is_due())
+            try:
+                wait = self._renew_what_is_due()
+            except Exception as error:  # noqa: BLE001 (a thread that dies unseen would let every lease lapse)
+                log.warning("renewal of leases failed, and is tried again: %s", type(error).__name__)
+                wait = _RETRY_SECONDS
+            wake.wait(wait)
             wake.clear()
 
     def _renew_what_is_due(self) -> float:

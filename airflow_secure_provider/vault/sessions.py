@@ -13,11 +13,17 @@ REVOKE_TIMEOUT_SECONDS = 3.0
 
 
 def session(
-    *, verify: bool | str = True, cert: Any = None, proxies: Any = None, retry_answers: bool = True
+    *,
+    verify: bool | str = True,
+    cert: Any = None,
+    proxies: Any = None,
+    retry_answers: bool = True,
+    retry_connect: bool = True,
 ) -> requests.Session:
     """
     A session that gives up in bounded time.
 
+    :param retry_connect: try again when no connection was made; not where there is little time.
     :param retry_answers: also try again when the request may have been carried out (no answer in time, 429, 5xx).
         Not for what issues leases: the answer that was lost may have been a credential, which nobody would revoke.
     """
@@ -27,6 +33,7 @@ def session(
 
     retry = Retry(
         total=2,
+        connect=None if retry_connect else 0,
         read=1 if retry_answers else 0,
         status=2 if retry_answers else 0,
         other=0,

@@ -55,7 +55,9 @@ class Aws(Backend):
             endpoint_url=self.config.get("sts_endpoint"),
             verify=self.config.get("stand_in_ca"),  # Vault takes it from its machine
         )
-        name = str(asked.get("role_session_name") or f"vault-{random_text(12)}")[:64]
+        name = str(asked.get("role_session_name") or f"vault-{random_text(12)}")
+        if len(name) > 64:
+            raise Refused(400, "1 validation error detected: RoleSessionName has more than 64 characters")
         made = client.assume_role(RoleArn=arn, RoleSessionName=name, DurationSeconds=max(900, seconds))
         client.close()
         lease = Lease(

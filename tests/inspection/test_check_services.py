@@ -139,7 +139,14 @@ def test_what_the_audit_log_of_transit_shows(root: hvac.Client, vault_server: Va
         return
     mount = unique("transit")
     root.sys.enable_secrets_engine("transit", path=mount)
+    assert "no audit device" in check_transit_audit(root, f"{mount}/keys/crm").detail
+    policy = f'path "sys/mounts/{mount}/tune" {{ capabilities = ["read"] }}'
+    root.sys.create_or_update_acl_policy(mount, policy)
+    root = vault_server.client(root.auth.token.create(policies=[mount], ttl="5m")["auth"]["client_token"])
     assert "for the keyset in the clear" in check_transit_audit(root, f"{mount}/keys/crm").detail
-    root.sys.tune_mount_configuration(mount, audit_non_hmac_request_keys=["context"])
+    admin = vault_server.client()
+    admin.sys.tune_mount_configuration(mount, audit_non_hmac_request_keys=["context"])
     assert "which names the keyset" in check_transit_audit(root, f"{mount}/keys/crm").detail
-    root.sys.disable_secrets_engine(mount)
+    admin.sys.disable_secrets_engine(mount)
+    admin.adapter.close()
+    root.adapter.close()

@@ -57,6 +57,7 @@ def test_all_is_well(backends: Backends, engine: DatabaseEngine, root: hvac.Clie
 def test_what_the_policy_lacks_is_named(backends: Backends, engine: DatabaseEngine) -> None:
     backends.allow('path "secret/data/variables/*" { capabilities = ["read"] }')
     found = look(backends)
+    assert found["policy for secret/data/connections/*"].verdict == Verdict.WARNING
     missing = found[f"policy for {engine.mount}/creds/loader"]
     assert (missing.verdict, missing.detail) == (
         Verdict.FAILED,
@@ -115,8 +116,9 @@ def test_a_ca_that_did_not_issue_it(backends: Backends, tmp_path: Path) -> None:
 )
 def test_unreachable(backends: Backends, url: str, says: str) -> None:
     found = look(backends, url=url.format(port=free_port()))
-    (only,) = found.values()
-    assert (only.verdict, says in only.detail) == (Verdict.FAILED, True)
+    first, rest = found.values()
+    assert (first.verdict, says in first.detail) == (Verdict.FAILED, True)
+    assert (rest.verdict, rest.subject) == (Verdict.UNKNOWN, "login, policies, roles")
 
 
 def test_unchecked_tls_is_a_failure(backends: Backends) -> None:

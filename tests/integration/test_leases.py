@@ -159,7 +159,7 @@ def test_after_sigkill_the_sweep_revokes(stage: Stage) -> None:
     assert stage.airflow.wait("lease_long", run_id, 60) == "failed"
     assert len(users(stage)) == 1
     dry = command(stage, "leases", "sweep", "--dry-run", "--json")
-    assert json.loads(dry.stdout)["counts"] == {"living": 1}, dry.stderr
+    assert json.loads(dry.stdout)["counts"] == {"left": 1}, dry.stderr
     swept = command(stage, "leases", "sweep")
     assert swept.stdout == "leases of tasks that no longer run: 1 revoked\n", swept.stderr
     assert (active(stage), users(stage), holders(stage)) == (0, [], [])
@@ -286,7 +286,7 @@ def test_what_a_template_renders_is_masked(stage: Stage) -> None:
 def test_nothing_of_a_credential_is_written(stage: Stage) -> None:
     """After all of the above: no user name, lease id or secret in a log, an event or Airflow's database."""
     leases = stage.world.vault.leases(ROLE)
-    assert leases
+    assert len(leases) > 30
     needles = [each["lease_id"].rpartition("/")[2].encode() for each in leases]
     for name, content in stage.everything_written():
         for needle in [*needles, *(secret.encode() for secret in stage.world.secrets.values())]:

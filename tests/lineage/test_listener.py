@@ -32,7 +32,7 @@ def test_only_a_task_runner_may_lease() -> None:
 def test_a_failure_becomes_a_warning_without_its_text(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(name: str | None = None) -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError("a password perhaps")
 
     monkeypatch.setattr(leases, "enter_task_process", broken)

@@ -168,7 +168,13 @@ def test_a_sealed_vault_is_waited_for(ready: Backends, vault: VaultStandIn) -> N
     assert sensor.poke(context()).xcom_value[0]["role"] == "loader"
     path, arguments = deferred.value.trigger.serialize()
     assert path.endswith("VaultUpTrigger")
-    assert arguments == {"url": vault.url, "verify": str(vault.ca_pem), "namespace": "", "interval": 60.0}
+    assert arguments == {
+        "url": vault.url,
+        "verify": str(vault.ca_pem),
+        "namespace": "",
+        "interval": 60.0,
+        "cert": None,
+    }
 
 
 def test_what_waiting_can_not_help_fails_at_once(ready: Backends) -> None:

@@ -49,6 +49,7 @@ def task() -> Iterator[None]:
     yield
     leases.revoke_task_leases()
     leases.LOGINS.clear()
+    leases.BOOK._left.clear()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -388,7 +388,7 @@ def test_what_can_not_be_revoked_is_warned_of(
     vault.inject({"prefix": "sys/leases/revoke", "status": 500, "times": 5})
     with caplog.at_level(logging.WARNING):
         leases.revoke_task_leases()
-    assert "was not revoked and lives until" in caplog.text
+    assert "was not revoked; Vault ends it" in caplog.text
     assert "status 500" in caplog.text
     for secret in (connection.login, connection.password, vault.leases(engine.mount)[0]["lease_id"]):
         assert secret not in caplog.text

@@ -64,10 +64,12 @@ class Recorder:
         self.ended: list[Lease] = []
         self.fails = fails
 
-    def renew(self, lease: Lease) -> int:
+    login = None
+
+    def renew(self, lease: Lease, seconds: float | None = None) -> int:
         return lease.ttl_seconds
 
-    def revoke(self, lease: Lease) -> None:
+    def revoke(self, lease: Lease, seconds: float) -> None:
         self.ended.append(lease)
         if len(self.ended) <= self.fails:
             raise OSError("gone")
@@ -133,7 +135,7 @@ def test_a_lease_that_comes_after_the_end_is_not_kept(root: hvac.Client, engine:
 
 def test_revocation_has_an_end(root: hvac.Client, engine: DatabaseEngine) -> None:
     class Slow(Recorder):
-        def revoke(self, lease: Lease) -> None:
+        def revoke(self, lease: Lease, seconds: float) -> None:
             time.sleep(2)
 
     book = LeaseBook()
@@ -397,7 +399,7 @@ def test_after_sigkill_the_sweep_revokes(
 
         made = backends()
         access = made.for_inspection()
-        assert dict(sweep(folder, None).counts) == {"living": 1}
+        assert dict(sweep(folder, None).counts) == {"left": 1}
         monkeypatch.setattr(cli_backend, "vault_access", lambda: access)
         outcome = CliRunner().invoke(
             cli, ["leases", "sweep", "--folder", str(folder)], catch_exceptions=False
