@@ -86,8 +86,6 @@ def _findings(
     issue: bool,
 ) -> Iterator[Finding]:
     """One look that breaks keeps no other from being taken."""
-    from ..inspection.services import check_lineage
-
     yield from _guarded("airflow", "plugin", _plugin)
     yield from _guarded("vault", "secrets backend", partial(_vault, access, issue))
     for conn_id in conn_ids:
@@ -98,7 +96,7 @@ def _findings(
         yield from _guarded("keyset", uri.partition("?")[0], partial(_keyset, uri, access, aws_conn_id))
     for bucket in buckets:
         yield from _guarded("s3", f"bucket {bucket!r}", partial(_bucket, bucket, aws_conn_id))
-    yield from _guarded("lineage", "OpenLineage", lambda: [check_lineage(_transport())])
+    yield from _guarded("lineage", "OpenLineage", _lineage)
     if access is not None:
         access.close()
 
@@ -253,6 +251,24 @@ def _transit_key(uri: str, aws_conn_id: str) -> str | None:
     return document.key_id if document.provider == PROVIDER else None
 
 
+def _lineage() -> Iterator[Finding]:
+    from ..inspection.services import check_lineage, check_spool
+
+    configured = _transport()
+    while configured:
+        if configured.get("spool"):
+            from pathlib import Path
+
+            from ..lineage.spool import Spool
+
+            spool = Spool(Path(configured["spool"]))
+            yield check_spool(configured["spool"], len(spool.waiting()), spool.dropped())
+        if not isinstance(configured.get("transport"), dict):
+            break
+        configured = configured["transport"]  # what sends is inside
+    yield check_lineage(configured)
+
+
 def _transport() -> Any:
     """As the OpenLineage provider finds it; of its settings only type and url are looked at."""
     import json
@@ -264,10 +280,7 @@ def _transport() -> Any:
         return None
     text = conf.get("openlineage", "transport", fallback="")
     if text:
-        found = json.loads(text)
-        while isinstance(found.get("transport"), dict):  # what sends is inside
-            found = found["transport"]
-        return found
+        return json.loads(text)
     url = os.environ.get("OPENLINEAGE_URL")
     if url:
         return {"type": "http", "url": url}

@@ -13,6 +13,7 @@ from .check import check
 from .files import protect, reveal
 from .keys import keys
 from .leases import leases
+from .lineage import lineage
 
 
 class _Group(click.Group):
@@ -28,7 +29,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="airflow-secure")
 def cli() -> None:
-    """Keysets, files that are protected or revealed, and what Vault has lent."""
+    """Keysets, files that are protected or revealed, what Vault has lent, and what lineage waits."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -49,5 +50,5 @@ def init_db(grant_to: str | None) -> None:
     click.echo(DDL + (grants(grant_to) if grant_to else ""))
 
 
-for command in (keys, protect, reveal, check, leases):
+for command in (keys, protect, reveal, check, leases, lineage):
     cli.add_command(command)

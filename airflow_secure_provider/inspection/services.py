@@ -143,6 +143,50 @@ def check_bucket(bucket: str, client: Any) -> Finding:
     return ok("s3", subject, said)
 
 
+def check_spool(folder: str, waiting: int, dropped: int) -> Finding:
+    """Where lineage events wait for their server.
+
+    :param folder: ``spool`` of [openlineage] transport.
+    """
+    import os
+    from pathlib import Path
+
+    subject = f"spool {folder}"
+    above = next(each for each in (Path(folder), *Path(folder).parents) if each.exists())
+    if not os.access(above, os.W_OK):
+        return failed("lineage", subject, f"{above} can't be written by this user")
+    if _file_system(above) in ("tmpfs", "ramfs", "overlay"):
+        return warning(
+            "lineage",
+            subject,
+            f"it is on {_file_system(above)}, which does not outlive the machine or container: choose a disk",
+        )
+    if dropped:
+        return warning(
+            "lineage",
+            subject,
+            f"{dropped} events were dropped for want of room; raise spool_bytes, see the server",
+        )
+    return (warning if waiting else ok)(
+        "lineage", subject, f"{waiting} events wait" if waiting else "on disk, nothing waits"
+    )
+
+
+def _file_system(path: Any) -> str:
+    """By the longest mount point above; empty where there is no /proc."""
+    best, kind = "", ""
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:
+            for line in mounts:
+                where, found = line.split()[1:3]
+                inside = f"{path}/".startswith(f"{where.rstrip('/')}/")
+                if inside and len(where) >= len(best):
+                    best, kind = where, found
+    except OSError:
+        return ""
+    return kind
+
+
 def check_lineage(transport: Mapping[str, Any] | None) -> Finding:
     """:param transport: as the OpenLineage provider has it; None if there is none."""
     if not transport:

@@ -28,18 +28,31 @@ class Observations:
         self._lock = threading.Lock()
         self._at_rest: dict[tuple[str, str], AtRest] = {}
         self._in_transit: dict[tuple[str, str], InTransit] = {}
+        self._written: dict[tuple[str, str], None] = {}
         self.declared: Callable[[], Mapping[str, AtRest]] = dict
 
     def clear(self) -> None:
         with self._lock:
             self._at_rest.clear()
             self._in_transit.clear()
+            self._written.clear()
 
     def stored(self, namespace: str, name: str, at_rest: AtRest) -> None:
         """How a dataset rests, as its store said."""
         with self._lock:
             if len(self._at_rest) < _MOST_OBJECTS:
                 self._at_rest[namespace, _plain(name)] = at_rest
+
+    def wrote(self, namespace: str, name: str) -> None:
+        """This task has made it."""
+        with self._lock:
+            if len(self._written) < _MOST_OBJECTS:
+                self._written[namespace, _plain(name)] = None
+
+    def written(self, namespace: str) -> list[str]:
+        """Names of what this task has made there, in their order."""
+        with self._lock:
+            return [name for where, name in self._written if where == namespace]
 
     def travelled(self, namespace: str, name: str, in_transit: InTransit) -> None:
         """How a connection was protected. An empty name is for all datasets of the namespace."""

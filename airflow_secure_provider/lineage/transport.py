@@ -102,7 +102,8 @@ class SecureTransport(Transport):
             )
 
     def flush(self) -> Flushed:
-        """Everything that waits, however long it takes."""
+        """Everything that waits, however long it takes; of a run that the server does not take now, the rest stays."""
+        (self.spool.folder / ".rests").unlink(missing_ok=True)
         return self.spool.flush(self._send)
 
     def close(self, timeout: float = -1) -> bool:
@@ -126,6 +127,8 @@ class SecureTransport(Transport):
             self._rest("it did not answer in time")
 
     def _send(self, event: dict[str, Any]) -> Answer:
+        if self._rests():
+            return Answer.LATER
         try:
             self._inner.emit(event)  # type: ignore[arg-type]  # it is serialized all the same
         except Exception as error:  # noqa: BLE001 (of anybody's transport; its text may quote the event)

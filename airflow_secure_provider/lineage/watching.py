@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 _TELLING = frozenset(
     {"GetObject", "HeadObject", "PutObject", "CopyObject", "CreateMultipartUpload", "CompleteMultipartUpload"}
 )
+_MAKING = frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload"})
 _CONTEXT = "secure_provider"
 _installed = False
 
@@ -64,6 +65,8 @@ def _look_at_answer(http_response: Any, parsed: Any, model: Any, context: Any, *
             OBSERVED.travelled(f"s3://{bucket}", name, in_transit)
         if model.name in _TELLING and name and http_response.status_code < 300:
             OBSERVED.stored(f"s3://{bucket}", name, observed(parsed))
+            if model.name in _MAKING:
+                OBSERVED.wrote(f"s3://{bucket}", name)
     except Exception as error:  # noqa: BLE001 (a task must not fail by being watched)
         log.debug("an answer of S3 was not looked at: %s", type(error).__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from sandbox.airflow import Airflow
 from sandbox.ca import Authority
@@ -71,6 +73,24 @@ class Stage:
             yield path.name, path.read_bytes()
 
 
+def _connection_without_vault(world: World) -> str:
+    password = secrets.token_urlsafe(16)
+    with world.postgres.connect(dbname=DATABASE, autocommit=True) as connection:
+        statement = sql.SQL("CREATE ROLE env_user LOGIN SUPERUSER PASSWORD {}")
+        connection.execute(statement.format(password))
+    return json.dumps(
+        {
+            "conn_type": "postgres",
+            "host": world.postgres.host,
+            "port": world.postgres.port,
+            "schema": DATABASE,
+            "login": "env_user",
+            "password": password,
+            "extra": {"sslmode": "verify-full", "sslrootcert": str(world.postgres.ca_pem)},
+        }
+    )
+
+
 _DAYS = [datetime(2026, 1, 1, tzinfo=UTC)]
 
 
@@ -106,6 +126,11 @@ def stage() -> Iterator[Stage]:
         environment["AIRFLOW__SECRETS__BACKEND_KWARGS"] = json.dumps(backend)
         environment["PYTHONPATH"] = str(directory / "test-dags")  # triggers are imported by name
         environment["AIRFLOW__CORE__PARALLELISM"] = "20"
+        extractors = "airflow_secure_provider.lineage.extractors"
+        environment["AIRFLOW__OPENLINEAGE__EXTRACTORS"] = (
+            f"{extractors}.S3ToSqlExtractor;{extractors}.SqlToS3Extractor"
+        )
+        environment["AIRFLOW_CONN_CRM_ENV"] = _connection_without_vault(world)
         environment["AIRFLOW_VAR_PUBLISH_KEY"] = world.kms_key
         kms = world.aws.client("kms")
         good = encrypt(csv_of(ROWS), world.kms_key, kms, {"dataset": "crm.people"})

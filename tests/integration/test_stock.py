@@ -1,0 +1,86 @@
+"""Lineage of stock operators, on a real Airflow: both datasets, and what was seen of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from sandbox.environment import REPOSITORY
+from sandbox.world import LAKE
+
+from .conftest import Stage
+
+pytestmark = pytest.mark.airflow
+SCHEMA = json.loads((REPOSITORY / "docs/formats/EncryptionDatasetFacet.json").read_text())
+
+
+def complete(stage: Stage, dag_id: str, task_id: str, kind: str = "COMPLETE") -> dict[str, Any]:
+    found = [each for each in stage.events(dag_id) if each["job"]["name"] == f"{dag_id}.{task_id}"]
+    event = [each for each in found if each["eventType"] == kind][-1]
+    for dataset in [*event["inputs"], *event["outputs"]]:
+        jsonschema.validate(dataset["facets"]["secureProvider_encryption"], SCHEMA)
+    return event
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _object(stage: Stage) -> None:
+    s3 = stage.world.aws.client("s3")
+    s3.put_object(
+        Bucket=LAKE,
+        Key="stock.csv",
+        Body=b"id,name\n1,Ada\n2,Bob\n",
+        ServerSideEncryption="aws:kms",
+        SSEKMSKeyId=stage.world.kms_key,
+    )
+    with stage.world.postgres.connect(dbname="crm") as connection:
+        connection.execute("CREATE TABLE crm.stock_people (id bigint, name text)")
+
+
+def test_s3_to_sql(stage: Stage) -> None:
+    run_id = stage.run("stock_in")
+    assert stage.airflow.task_states("stock_in", run_id) == {"load": "success"}
+    event = complete(stage, "stock_in", "load")
+    (source,), (target,) = event["inputs"], event["outputs"]
+    assert (source["namespace"], source["name"]) == (f"s3://{LAKE}", "stock.csv")
+    assert target["name"] == "crm.crm.stock_people"
+    seen = source["facets"]["secureProvider_encryption"]
+    assert (seen["status"], seen["atRest"]["scheme"], seen["atRest"]["evidence"]) == (
+        "protected",
+        "SSE-KMS",
+        "observed",
+    )
+    assert seen["atRest"]["keyId"] == stage.world.kms_key
+    assert seen["inTransit"]["protocol"].startswith("TLSv1.")
+    there = target["facets"]["secureProvider_encryption"]
+    assert (there["status"], there["atRest"]["evidence"]) == ("protected", "declared")
+    assert there["inTransit"]["peerVerified"] is True
+    assert list(target["facets"]["columnLineage"]["fields"]) == ["id", "name"]
+
+
+def test_sql_to_s3(stage: Stage) -> None:
+    stage.run("stock_in")
+    run_id = stage.run("stock_out")
+    assert stage.airflow.task_states("stock_out", run_id) == {"save": "success"}, stage.airflow.task_log(
+        "stock_out", run_id, "save"
+    )[-3000:]
+    event = complete(stage, "stock_out", "save")
+    assert [each["name"] for each in event["inputs"]] == ["crm.crm.stock_people"]
+    (target,) = event["outputs"]
+    assert target["name"] == "out/people.csv"
+    assert target["facets"]["secureProvider_encryption"]["atRest"]["evidence"] == "observed"
+
+
+def test_a_secret_in_an_exception_never_reaches_an_event(stage: Stage) -> None:
+    run_id = stage.run("stock_wrong")
+    assert stage.airflow.task_states("stock_wrong", run_id) == {"query": "failed"}
+    event = complete(stage, "stock_wrong", "query", "FAIL")
+    assert "invalid input syntax" in event["run"]["facets"]["errorMessage"]["message"]
+    assert "***" in event["run"]["facets"]["errorMessage"]["message"]
+
+
+def test_the_spool_is_empty_in_the_end(stage: Stage) -> None:
+    spool = stage.world.events.parent / "spool"
+    assert [each.name for each in spool.iterdir() if not each.name.startswith(".")] == []
