@@ -27,6 +27,7 @@ from ..stores.formats import FileFormat
 
 ENCRYPTION = "secureProvider_encryption"
 CREDENTIALS = "secureProvider_credentials"
+CONTRACT = "secureProvider_contract"
 _SOURCE = "airflow-secure-provider"
 
 
@@ -59,6 +60,37 @@ class CredentialsRunFacet(RunFacet):
     @staticmethod
     def _get_schema() -> str:
         return "urn:airflow-secure-provider:facet:CredentialsRunFacet:1-1-0"
+
+
+@attr.define
+class ContractRunFacet(RunFacet):
+    """By which contract a task has judged its data, and whether what it requires was met."""
+
+    contract: dict[str, Any]
+    verdict: str
+    policy: str | None = None
+    reason: str | None = None
+
+    _additional_skip_redact: ClassVar[list[str]] = ["contract", "verdict", "policy", "reason"]
+
+    @staticmethod
+    def _get_schema() -> str:
+        return "urn:airflow-secure-provider:facet:ContractRunFacet:1-0-0"
+
+
+def contract_facet(
+    contract: ContractRef | None, verdict: str, policy: str | None = None, reason: str | None = None
+) -> dict[str, ContractRunFacet]:
+    """
+    :param verdict: ``met``: all was checked and committed; ``refused``: the contract or its classes were not met;
+        ``undecided``: the task failed for another reason.
+    :param policy: the class policy, once it is known.
+    :param reason: of a refusal: names of columns and datasets, and never a value.
+    """
+    if contract is None:
+        return {}
+    named = {"id": contract.id, "version": contract.version, "digest": contract.digest}
+    return {CONTRACT: ContractRunFacet(contract=named, verdict=verdict, policy=policy, reason=reason)}
 
 
 def input_datasets(status: DatasetStatus, contract: ContractRef | None) -> list[InputDataset]:

@@ -8,7 +8,7 @@ from airflow.sdk import Asset
 
 from ..contract.contract import Contract, from_columns
 from ..contract.odcs import from_odcs
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ContractError
 from ..model import DatasetStatus, TransferReport
 from ..transfer import Options, RejectTo, transfer
 from ._clients import HookClients, declared_at_rest
@@ -26,6 +26,7 @@ class Execution(HookClients):
 
     :ivar ends: both ends of the hop, as soon as they are known.
     :ivar report: of the committed transfer.
+    :ivar refusal: what of the contract, or of what its classes require, was not met.
     """
 
     def __init__(self, operator: TransferTask) -> None:
@@ -34,21 +35,26 @@ class Execution(HookClients):
         self.contract: Contract | None = None
         self.ends: tuple[DatasetStatus, DatasetStatus] | None = None
         self.report: TransferReport | None = None
+        self.refusal: str | None = None
 
     def run(self, context: Context) -> dict[str, Any]:
         run = self.name_run(context)
         with as_airflow_failures():
             self.assure_leases(context)
-            self.contract = self._read_contract()
-            self.report = transfer(
-                self._operator.make_source(self),
-                self.contract,
-                self._operator.make_target(self),
-                self._options(),
-                task=run,
-                on_ends=self._remember_ends,
-                on_connection=self.remember,
-            )
+            try:
+                self.contract = self._read_contract()
+                self.report = transfer(
+                    self._operator.make_source(self),
+                    self.contract,
+                    self._operator.make_target(self),
+                    self._options(),
+                    task=run,
+                    on_ends=self._remember_ends,
+                    on_connection=self.remember,
+                )
+            except ContractError as error:
+                self.refusal = str(error)
+                raise
         self._set_asset_events(context, self.report)
         return self.report.as_dict()
 

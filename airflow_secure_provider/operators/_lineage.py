@@ -8,7 +8,7 @@ from airflow.providers.openlineage.extractors import OperatorLineage
 
 from ..errors import ConfigurationError
 from ..lineage.credentials import credential_facets
-from ..lineage.facets import input_datasets, named_dataset, output_dataset
+from ..lineage.facets import contract_facet, input_datasets, named_dataset, output_dataset
 from ..stores.s3 import S3Location
 
 if TYPE_CHECKING:
@@ -24,20 +24,25 @@ def on_complete(operator: TransferTask, execution: Execution | None) -> Operator
     return OperatorLineage(
         inputs=input_datasets(report.source, report.contract),
         outputs=[output_dataset(report.target, report.contract, report)],
-        run_facets=credential_facets(),
+        run_facets={**credential_facets(), **contract_facet(report.contract, "met", report.policy)},
     )
 
 
 def on_failure(operator: TransferTask, execution: Execution | None) -> OperatorLineage:
     """What was seen until the failure. Nothing was written, so there is no column lineage."""
+    contract = execution.contract.ref if execution is not None and execution.contract else None
+    refusal = execution.refusal if execution is not None else None
+    facets = {
+        **credential_facets(),
+        **contract_facet(contract, "refused" if refusal else "undecided", reason=refusal),
+    }
     if execution is None or execution.ends is None:
-        return OperatorLineage(inputs=_unseen(operator), run_facets=credential_facets())
+        return OperatorLineage(inputs=_unseen(operator), run_facets=facets)
     source, target = execution.ends
-    contract = execution.contract.ref if execution.contract else None
     return OperatorLineage(
         inputs=input_datasets(source, contract),
         outputs=[output_dataset(target, contract, None)],
-        run_facets=credential_facets(),
+        run_facets=facets,
     )
 
 

@@ -9,12 +9,14 @@ import signal
 import time
 
 import aws_encryption_sdk
+import jsonschema
 import pytest
 from aws_encryption_sdk.key_providers.kms import KMSMasterKey
 from pyarrow import parquet
 
 from airflow_secure_provider.crypto.keyset import KeysetDocument, rotate
 from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
+from sandbox.environment import REPOSITORY
 from tests import api_server
 
 from .conftest import CANARY, LAKE, ROWS, Stage
@@ -128,6 +130,19 @@ def test_lineage_of_a_failed_load_tells_what_was_seen(stage: Stage) -> None:
     event = [each for each in stage.events("case_tampered") if each["eventType"] == "FAIL"][-1]
     assert event["inputs"][0]["facets"]["secureProvider_encryption"]["atRest"]["scheme"] == "client-side"
     assert event["outputs"][0]["name"] == "crm.crm.people"
+    assert event["run"]["facets"]["secureProvider_contract"]["verdict"] == "undecided"
+
+
+def test_lineage_says_by_which_contract_and_with_which_verdict(stage: Stage) -> None:
+    schema = json.loads((REPOSITORY / "docs/formats/ContractRunFacet.json").read_text())
+    stage.run("case_good")
+    failed_log(stage, "case_weak")
+    for dag_id, kind, verdict in (("case_good", "COMPLETE", "met"), ("case_weak", "FAIL", "refused")):
+        event = [each for each in stage.events(dag_id) if each["eventType"] == kind][-1]
+        facet = event["run"]["facets"]["secureProvider_contract"]
+        jsonschema.validate(facet, schema)
+        assert facet["verdict"] == verdict
+    assert "column 'email' is restricted" in facet["reason"]
     assert "columnLineage" not in event["outputs"][0]["facets"]
 
 
