@@ -136,8 +136,8 @@ def test_lineage_of_a_failed_load_tells_what_was_seen(stage: Stage) -> None:
 def test_lineage_says_by_which_contract_and_with_which_verdict(stage: Stage) -> None:
     schema = json.loads((REPOSITORY / "docs/formats/ContractRunFacet.json").read_text())
     stage.run("case_good")
-    failed_log(stage, "case_weak")
-    for dag_id, kind, verdict in (("case_good", "COMPLETE", "met"), ("case_weak", "FAIL", "refused")):
+    failed_log(stage, "case_plain")
+    for dag_id, kind, verdict in (("case_good", "COMPLETE", "met"), ("case_plain", "FAIL", "refused")):
         event = [each for each in stage.events(dag_id) if each["eventType"] == kind][-1]
         facet = event["run"]["facets"]["secureProvider_contract"]
         jsonschema.validate(facet, schema)
@@ -311,17 +311,24 @@ def test_a_terminated_load_is_rolled_back_at_once(stage: Stage) -> None:
         connection.execute("DELETE FROM crm.people WHERE id >= 1000")
         connection.execute("UPDATE secure_provider.load_manifest SET superseded_at = now()")
     before = stage.query("SELECT id, email, notes FROM crm.people ORDER BY id")
+    others = _lease_ids(stage)  # of a killed task
     run_id = stage.airflow.trigger("case_slow", logical_date=stage.next_day())
-    os.kill(
-        _pid_of_running_copy(stage), signal.SIGTERM
-    )  # as the supervisor does when somebody clears the task
+    pid = _pid_of_running_copy(stage)
+    (own,) = _lease_ids(stage) - others
+    os.kill(pid, signal.SIGTERM)  # as the supervisor does when somebody clears the task
     deadline = time.monotonic() + 3
-    while (_backends_in_copy(stage) or active_leases(stage)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert _backends_in_copy(stage) == []
-    assert active_leases(stage) == 0, "the credential was not revoked within three seconds"
+    copying = True
+    while (copying or own in _lease_ids(stage)) and time.monotonic() < deadline:
+        copying = copying and bool(_backends_in_copy(stage))  # a retry may copy again
+        time.sleep(0.02)
+    assert not copying
+    assert own not in _lease_ids(stage), "the credential was not revoked within three seconds"
     assert stage.query("SELECT id, email, notes FROM crm.people ORDER BY id") == before
     stage.airflow.wait("case_slow", run_id, 120)
+
+
+def _lease_ids(stage: Stage) -> set[str]:
+    return {each["lease_id"] for each in stage.world.vault.leases("database/creds/crm-loader", "active")}
 
 
 def _backends_in_copy(stage: Stage) -> list[tuple[object, ...]]:

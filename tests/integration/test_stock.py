@@ -41,7 +41,8 @@ def _object(stage: Stage) -> None:
 
 def test_s3_to_sql(stage: Stage) -> None:
     run_id = stage.run("stock_in")
-    assert stage.airflow.task_states("stock_in", run_id) == {"load": "success"}
+    states = stage.airflow.task_states("stock_in", run_id)
+    assert states == {"load": "success"}, stage.airflow.task_log("stock_in", run_id, "load")[-3000:]
     event = complete(stage, "stock_in", "load")
     (source,), (target,) = event["inputs"], event["outputs"]
     assert (source["namespace"], source["name"]) == (f"s3://{LAKE}", "stock.csv")
