@@ -22,6 +22,7 @@ from ..objects.encryption_sdk_keys import RawAesKey
 from ..stores.s3 import read_small
 from ..vault.durations import in_words
 from ..vault.session_names import role_session_name
+from ..vault.shortfalls import shortfalls
 from ._runtime import runtime_of
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class HookClients:
         if seconds is None:
             return
         resolve_connections(self._task)
-        short = leases.shortfalls(seconds)
+        short = shortfalls(leases.BOOK.living(), seconds)
         if short:
             raise ConfigurationError(
                 f"task {self._task.task_id!r} is expected to take {in_words(seconds)} (min_ttl), and "

@@ -137,6 +137,7 @@ def _probe(task: Any, context: Context) -> list[dict[str, Any]]:
     from .. import leases
     from ..errors import ConfigurationError, StoreUnavailable, raise_alone
     from ..vault.durations import in_words
+    from ..vault.shortfalls import shortfalls
     from ._failures import as_airflow_failures
     from ._runtime import runtime_of
 
@@ -164,7 +165,7 @@ def _probe(task: Any, context: Context) -> list[dict[str, Any]]:
         raise_alone(failure)
     with as_airflow_failures():
         seconds = runtime_of(task, context)
-        short = leases.shortfalls(seconds) if seconds is not None else []
+        short = shortfalls(leases.BOOK.living(), seconds) if seconds is not None else []
         if short:
             raise ConfigurationError(
                 f"the job is expected to take {in_words(seconds or 0)} (min_ttl), and " + "; ".join(short)

@@ -16,8 +16,9 @@ from airflow_secure_provider.vault.failures import vault_failure
 from airflow_secure_provider.vault.lease import Lease, LeaseKey
 from airflow_secure_provider.vault.sessions import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
 
-from ._client import BackendClient, Kv
+from ._client import BackendClient
 from ._dynamic import CONNECTION_KEYS, LEASED_KEYS, DynamicConnection, DynamicConnections, declared
+from ._kv import Kv
 from ._lender import BackendLender
 from ._settings import CACHE_SECONDS, own_settings, refuse_unknown
 
