@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,7 +13,7 @@ from .io import logs_apart
 
 @click.group()
 def lineage() -> None:
-    """Lineage events that wait for their server."""
+    """Which dataset came from which; and events that wait for their server."""
 
 
 @lineage.command("flush")
@@ -47,6 +49,121 @@ def flush_events(as_json: bool) -> None:
             )
     if flushed.left:
         raise SystemExit(1)
+
+
+@lineage.command("setup")
+@click.option("--http", "url", metavar="URL", help="A lineage server, such as Marquez: https://host:port.")
+@click.option("--kafka", "servers", metavar="HOST:PORT,…", help="Kafka's bootstrap servers; takes --topic.")
+@click.option("--topic", help="Of Kafka.")
+@click.option("--file", "log_file", metavar="PATH", help="A file, an event a line.")
+@click.option(
+    "--spool", required=True, metavar="FOLDER", help="Where events wait; on a disk that outlives tasks."
+)
+@click.option(
+    "--write", "cfg", type=click.Path(path_type=Path, dir_okay=False), help="Set it in this airflow.cfg."
+)
+def set_up_lineage(
+    url: str | None,
+    servers: str | None,
+    topic: str | None,
+    log_file: str | None,
+    spool: str,
+    cfg: Path | None,
+) -> None:
+    """Print what airflow.cfg needs for lineage, or set it there; then `airflow-secure check` tries it.
+
+    Secrets are not for the command line: put them into the section afterwards.
+    """
+    from ..errors import ConfigurationError
+    from ..lineage.setup import as_section, settings, written_into
+    from .io import replace_file
+
+    if sum(map(bool, (url, servers, log_file))) != 1 or bool(servers) != bool(topic):
+        raise click.UsageError("give one of --http URL, --kafka SERVERS with --topic, and --file PATH")
+    inner: dict[str, Any] = {"type": "file", "log_file_path": log_file, "append": True}
+    if url:
+        if not url.startswith("https://"):
+            click.echo("over plaintext http, names of tables and columns pass in the clear", err=True)
+        inner = {"type": "http", "url": url}
+    elif servers:
+        inner = {"type": "kafka", "topic": topic, "config": {"bootstrap.servers": servers}}
+    options = settings(inner, spool)
+    if cfg is None:
+        click.echo(as_section(options), nl=False)
+        return
+    try:
+        text = cfg.read_text(encoding="utf-8") if cfg.exists() else ""
+    except OSError as error:
+        raise ConfigurationError(f"{cfg} can't be read: {error.strerror}") from None
+    if not cfg.exists():
+        cfg.touch(mode=0o600)
+    replace_file(cfg, written_into(text, options))
+    click.echo(f"{cfg}: [openlineage] transport and extractors are set; now `airflow-secure check`")
+
+
+@lineage.command("show")
+@click.argument("dataset")
+@click.option(
+    "--events",
+    "files",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    multiple=True,
+    required=True,
+    help="A file with an OpenLineage event a line; once for each.",
+)
+@click.option(
+    "--upstream",
+    "direction",
+    flag_value="upstream",
+    default="upstream",
+    help="Where it came from (the default).",
+)
+@click.option("--downstream", "direction", flag_value="downstream", help="Where it went.")
+@click.option("--as-of", metavar="TIME", help="What was known then, such as 2026-11-21T12:00:00Z.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json", "mermaid"]), default="table", show_default=True
+)
+def show_lineage(dataset: str, files: tuple[Path, ...], direction: str, as_of: str | None, form: str) -> None:
+    """The hops that lead to DATASET, and how each end was protected.
+
+    DATASET is a namespace and a name with a slash between them, such as s3://bucket/key, or a name that only one has.
+    """
+    import json
+    from itertools import chain
+
+    from ..lineage.graph import mermaid, parse_time, read
+
+    lines = chain.from_iterable(_lines(file) for file in files)
+    graph = read(lines, parse_time(as_of.replace("Z", "+00:00")) if as_of else None)
+    if graph.skipped:
+        click.echo(f"{graph.skipped} lines are no events, and were skipped", err=True)
+    hops = graph.walk(graph.find(dataset), upstream=direction == "upstream")
+    if form == "json":
+        click.echo(json.dumps([hop.as_dict() for hop in hops], indent=2))
+    elif form == "mermaid":
+        click.echo(mermaid(hops))
+    elif not hops:
+        click.echo(f"nothing is {direction} of it")
+    else:
+        _print_table(hops)
+
+
+def _lines(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8", errors="replace") as opened:
+        yield from opened
+
+
+def _print_table(hops: list[Any]) -> None:
+    for hop in hops:
+        click.echo(f"{hop.at:%Y-%m-%d %H:%M:%S}  {hop.job}")
+        for arrow, end in (("from", hop.source), ("to", hop.target)):
+            colour = {"protected": "green", "exposed": "red"}.get(end.status, "yellow")
+            status = click.style(f"{end.status:9}", fg=colour)
+            click.echo(
+                f"  {arrow:5}{status}  {end.uri}\n{'':18}at rest {end.at_rest}; in transit {end.in_transit}"
+            )
+        if hop.masked:
+            click.echo(f"{'':18}masked: {', '.join(hop.masked)}")
 
 
 def _transport() -> Any:

@@ -1,0 +1,144 @@
+"""The graph out of events, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from airflow_secure_provider.cli.main import cli
+from airflow_secure_provider.errors import ConfigurationError
+from airflow_secure_provider.lineage.graph import mermaid, parse_time, read
+
+LAKE, DB = "s3://lake", "postgres://db:5432"
+
+
+def dataset(namespace: str, name: str, status: str = "protected", **columns: bool) -> dict[str, Any]:
+    facets: dict[str, Any] = {
+        "secureProvider_encryption": {
+            "status": status,
+            "atRest": {"scheme": "SSE-KMS", "evidence": "observed"},
+            "inTransit": {
+                "protocol": "TLSv1.3",
+                "peerVerified": status == "protected",
+                "evidence": "observed",
+            },
+            "columns": [],
+        }
+    }
+    if columns:
+        edges = {
+            name: {"inputFields": [{"transformations": [{"masking": masked}]}], "transformationType": ""}
+            for name, masked in columns.items()
+        }
+        facets["columnLineage"] = {"fields": edges}
+    return {"namespace": namespace, "name": name, "facets": facets}
+
+
+def event(job: str, day: int, source: Any, target: Any, kind: str = "COMPLETE") -> str:
+    return json.dumps(
+        {
+            "eventType": kind,
+            "eventTime": f"2026-01-{day:02d}T00:00:00Z",
+            "job": {"namespace": "prod", "name": job},
+            "run": {"runId": f"run-{job}-{day}"},
+            "inputs": [source],
+            "outputs": [target],
+        }
+    )
+
+
+EVENTS = [
+    event("load", 2, dataset(LAKE, "people.csv"), dataset(DB, "crm.crm.people", email=True, id=False)),
+    event("load", 1, dataset(LAKE, "people.csv", "exposed"), dataset(DB, "crm.crm.people")),
+    event("share", 3, dataset(DB, "crm.crm.people"), dataset(LAKE, "share/people.parquet", "partial")),
+    event("share", 4, dataset(DB, "crm.crm.people"), dataset(LAKE, "share/failed", "exposed"), "FAIL"),
+    event("loop", 5, dataset(LAKE, "share/people.parquet"), dataset(LAKE, "people.csv")),
+    "no event",
+    "{}",
+    "",
+]
+
+
+def test_the_last_of_each_job_counts_and_circles_end() -> None:
+    graph = read(EVENTS)
+    assert graph.skipped == 2
+    hops = graph.walk(graph.find("crm.people"), upstream=True)
+    assert [(hop.job, hop.run_id) for hop in hops] == [
+        ("prod.load", "run-load-2"),
+        ("prod.loop", "run-loop-5"),
+        ("prod.share", "run-share-3"),
+    ]
+    assert hops[0].source.status == "protected"
+    assert hops[0].masked == ("email",)
+    assert "share/failed" not in json.dumps([hop.as_dict() for hop in hops])  # it moved nothing
+
+
+def test_downstream_and_as_of() -> None:
+    graph = read(EVENTS, datetime(2026, 1, 1, 12, tzinfo=UTC))
+    (hop,) = graph.walk(f"{LAKE}/people.csv", upstream=False)
+    assert (hop.run_id, hop.source.status) == ("run-load-1", "exposed")
+    assert graph.walk(f"{DB}/crm.crm.people", upstream=False) == []
+
+
+def test_silence_is_unknown() -> None:
+    bare = {"namespace": LAKE, "name": "x"}
+    (hop,) = read([event("j", 1, bare, bare)]).hops.values()
+    assert (hop.source.status, hop.source.at_rest, hop.source.in_transit) == (
+        "unknown",
+        "unknown (unknown)",
+        "unknown",
+    )
+
+
+def test_names() -> None:
+    graph = read(
+        [*EVENTS, event("other", 6, dataset(LAKE, "a/people.csv"), dataset("s3://copy", "people.csv"))]
+    )
+    assert graph.find(f"{LAKE}/people.csv") == f"{LAKE}/people.csv"
+    with pytest.raises(ConfigurationError, match="is the name of 3 datasets"):
+        graph.find("people.csv")
+    with pytest.raises(ConfigurationError, match="no event has a dataset 'nothing'"):
+        graph.find("nothing")
+    with pytest.raises(ConfigurationError, match="is no time"):
+        parse_time("yesterday")
+
+
+def test_mermaid_escapes() -> None:
+    evil = dataset(LAKE, '"]; click x "javascript:<b>')
+    text = mermaid(read([event("j", 1, evil, dataset(DB, "t"))]).hops.values())
+    assert text.startswith("flowchart LR\n")
+    assert '"]; click' not in text
+    assert "<b>" not in text
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    made = tmp_path / "events.jsonl"
+    made.write_text("\n".join(EVENTS))
+    return made
+
+
+def show(*arguments: Any) -> Result:
+    return CliRunner().invoke(cli, ["lineage", "show", *map(str, arguments)])
+
+
+def test_the_command(file: Path) -> None:
+    table = show("crm.people", "--events", file)
+    assert table.exit_code == 0
+    assert "2026-01-02 00:00:00  prod.load" in table.stdout
+    assert "at rest SSE-KMS (observed); in transit TLSv1.3" in table.stdout
+    assert "masked: email" in table.stdout
+    assert "2 lines are no events" in table.stderr
+    told = json.loads(show("crm.people", "--events", file, "--downstream", "--format", "json").stdout)
+    assert [hop["job"] for hop in told] == ["prod.share", "prod.loop", "prod.load"]
+    assert "flowchart LR" in show("crm.people", "--events", file, "--format", "mermaid").stdout
+    assert (
+        "nothing is downstream of it"
+        in show("crm.people", "--events", file, "--downstream", "--as-of", "2026-01-02").stdout
+    )
+    assert show("nothing", "--events", file).exit_code == 1
