@@ -34,23 +34,27 @@ def resolve_connections(task: Any) -> None:
 
     :raises AirflowSecretsBackendAccessDenied: if one is not to be had.
     """
-    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
-
+    backend = vault_backend()
     conn_ids = {
         value
         for name, value in vars(task).items()
         if name.endswith("conn_id") and value and isinstance(value, str)
     }
-    for backend in ensure_secrets_backend_loaded():
-        if hasattr(backend, "for_inspection"):  # ours, by its shape: what imports it is above this module
-            failures = []
-            for conn_id in sorted(conn_ids):
-                try:
-                    backend.get_conn_value(conn_id)
-                except Exception as error:  # noqa: BLE001 (raised below: one that is denied keeps no other from its lease)
-                    failures.append(error)
-            if failures:
-                raise failures[0]
+    failures = []
+    for conn_id in sorted(conn_ids) if backend is not None else ():
+        try:
+            backend.get_conn_value(conn_id)
+        except Exception as error:  # noqa: BLE001 (raised below: one that is denied keeps no other from its lease)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def vault_backend() -> Any:
+    """The VaultSecretsBackend that this process asks, known by its shape: what defines it is above this module. None without."""
+    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+
+    return next((each for each in ensure_secrets_backend_loaded() if hasattr(each, "for_inspection")), None)
 
 
 def connect_postgres(conn_id: str) -> Any:

@@ -125,14 +125,4 @@ def _connection_from_the_environment(world: World) -> str:
     with world.postgres.connect(dbname=DATABASE, autocommit=True) as connection:
         statement = sql.SQL("CREATE ROLE bench_env LOGIN NOINHERIT PASSWORD {} IN ROLE crm_owner")
         connection.execute(statement.format(password))
-    return json.dumps(
-        {
-            "conn_type": "postgres",
-            "host": world.postgres.host,
-            "port": world.postgres.port,
-            "schema": DATABASE,
-            "login": "bench_env",
-            "password": password,
-            "extra": {"sslmode": "verify-full", "sslrootcert": str(world.postgres.ca_pem)},
-        }
-    )
+    return json.dumps(world.postgres.airflow_connection(DATABASE, login="bench_env", password=password))

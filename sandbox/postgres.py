@@ -81,6 +81,17 @@ class Postgres:
         settings = {"host": self.host, "sslmode": "verify-full", "sslrootcert": str(self.ca_pem), **params}
         return make_conninfo("", port=self.port, user=user, password=password, dbname=dbname, **settings)
 
+    def airflow_connection(self, database: str, **login: str) -> dict[str, Any]:
+        """The fields of an Airflow connection over verified TLS. :param login: ``login`` and ``password``, if any."""
+        return {
+            "conn_type": "postgres",
+            "host": self.host,
+            "port": self.port,
+            "schema": database,
+            "extra": {"sslmode": "verify-full", "sslrootcert": str(self.ca_pem)},
+            **login,
+        }
+
     def connect(
         self,
         user: str | None = None,

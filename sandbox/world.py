@@ -164,13 +164,7 @@ def _make_vault(vault: VaultStandIn, postgres: Postgres, aws: Aws, vault_passwor
         default_ttl=f"{LEASE_SECONDS}s",
         max_ttl="1h",
     )
-    crm = {
-        "conn_type": "postgres",
-        "host": postgres.host,
-        "port": postgres.port,
-        "schema": DATABASE,
-        "extra": {"sslmode": "verify-full", "sslrootcert": str(postgres.ca_pem)},
-    }
+    crm = postgres.airflow_connection(DATABASE)
     connections = {"crm": crm, "aws_default": aws.airflow_connection()}
     for name, connection in connections.items():
         client.secrets.kv.v2.create_or_update_secret(path=f"connections/{name}", secret=connection)

@@ -39,7 +39,7 @@ class Api(TlsServer):
         self.tokens: dict[str, float] = {}
         self.forms: list[dict[str, str]] = []
         self.ca = str(authority.ca_pem)
-        super().__init__(Handler, "api", authority, tls=tls)
+        super().__init__(Handler, "api", authority if tls else None)
 
     @property
     def paths(self) -> list[str]:

@@ -20,6 +20,13 @@ def binary() -> str | None:
     return shutil.which("bao") or shutil.which("vault")
 
 
+def _program() -> str:
+    found = binary()
+    if found is None:
+        raise FileNotFoundError("neither bao nor vault is on PATH")
+    return found
+
+
 class RealVault:
     """:ivar root_token: of this server, which nobody else has."""
 
@@ -54,7 +61,7 @@ class RealVault:
         )
         self._process = Process(
             "the real Vault",
-            [binary() or "vault", "server", f"-config={configuration}"],
+            [_program(), "server", f"-config={configuration}"],
             log=directory / "server.log",
             environment=clean_environment(directory / "home"),
         )

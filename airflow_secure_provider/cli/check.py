@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,39 +31,34 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "unknown": "yel
     "--issue", is_flag=True, help="Also take each credential from Vault for real, and give it back."
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def check(
-    conn_ids: tuple[str, ...],
-    keysets: tuple[str, ...],
-    buckets: tuple[str, ...],
-    aws_conn_id: str,
-    issue: bool,
-    as_json: bool,
-) -> None:
+def check(as_json: bool, **asked: Any) -> None:
     """Try what Airflow's configuration says: Vault, keys, PostgreSQL's TLS, S3, lineage.
 
     Run it where tasks run, as their user. Ends with status 1 if something failed. No secret is printed.
     """
     with logs_apart() as say:
-        bad = _check(say, conn_ids, keysets, buckets, aws_conn_id, issue=issue, as_json=as_json)
+        bad = _check(say, _Asked(**asked), as_json=as_json)
     if bad:
         raise SystemExit(1)
 
 
-def _check(
-    say: Callable[[str], None],
-    conn_ids: tuple[str, ...],
-    keysets: tuple[str, ...],
-    buckets: tuple[str, ...],
-    aws_conn_id: str,
-    *,
-    issue: bool,
-    as_json: bool,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The options, as the command has them."""
+
+    conn_ids: tuple[str, ...]
+    keysets: tuple[str, ...]
+    buckets: tuple[str, ...]
+    aws_conn_id: str
+    issue: bool
+
+
+def _check(say: Callable[[str], None], asked: _Asked, *, as_json: bool) -> int:
     """:return: how many failed."""
     from ._backend import vault_access
 
     findings: list[Finding] = []
-    for finding in _findings(vault_access(), conn_ids, keysets, buckets, aws_conn_id, issue):
+    for finding in _findings(vault_access(), asked):
         findings.append(finding)
         if not as_json:
             verdict = click.style(f"{finding.verdict:8}", fg=_COLOURS[finding.verdict])
@@ -77,25 +73,17 @@ def _check(
     return bad
 
 
-def _findings(
-    access: VaultAccess | None,
-    conn_ids: tuple[str, ...],
-    keysets: tuple[str, ...],
-    buckets: tuple[str, ...],
-    aws_conn_id: str,
-    issue: bool,
-) -> Iterator[Finding]:
+def _findings(access: VaultAccess | None, asked: _Asked) -> Iterator[Finding]:
     """One look that breaks keeps no other from being taken."""
     yield from _guarded("airflow", "plugin", _plugin)
-    yield from _guarded("vault", "secrets backend", partial(_vault, access, issue))
-    for conn_id in conn_ids:
-        yield from _guarded(
-            "postgres", f"connection {conn_id!r}", partial(_connection, conn_id, access, issue)
-        )
-    for uri in keysets:
-        yield from _guarded("keyset", uri.partition("?")[0], partial(_keyset, uri, access, aws_conn_id))
-    for bucket in buckets:
-        yield from _guarded("s3", f"bucket {bucket!r}", partial(_bucket, bucket, aws_conn_id))
+    yield from _guarded("vault", "secrets backend", partial(_vault, access, asked.issue))
+    for conn_id in asked.conn_ids:
+        look = partial(_connection, conn_id, access, asked.issue)
+        yield from _guarded("postgres", f"connection {conn_id!r}", look)
+    for uri in asked.keysets:
+        yield from _guarded("keyset", uri.partition("?")[0], partial(_keyset, uri, access, asked.aws_conn_id))
+    for bucket in asked.buckets:
+        yield from _guarded("s3", f"bucket {bucket!r}", partial(_bucket, bucket, asked.aws_conn_id))
     yield from _guarded("lineage", "OpenLineage", _lineage)
     if access is not None:
         access.close()

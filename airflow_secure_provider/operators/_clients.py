@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.configuration import conf
 
 from .. import leases
-from ..connections import resolve_connections
+from ..connections import resolve_connections, vault_backend
 from ..contract.policy import BUILT_IN, Policy
 from ..contract.policy_document import from_document
 from ..crypto.keyset import Keyset
@@ -184,11 +184,9 @@ class HookClients:
             from airflow.providers.hashicorp.hooks.vault import VaultHook
 
             return VaultHook(vault_conn_id=conn_id).get_conn()
-        from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
-
-        for backend in ensure_secrets_backend_loaded():
-            if hasattr(backend, "for_inspection"):
-                return backend.for_inspection().client()
+        backend = vault_backend()
+        if backend is not None:
+            return backend.for_inspection().client()
         raise ConfigurationError(
             f"task {self._task.task_id!r}: its keyset is wrapped by Vault, and neither is VaultSecretsBackend configured nor "
             "vault_conn_id= given"

@@ -103,12 +103,14 @@ class VaultReadySensor(BaseSensorOperator):
         left = until - time.time()
         if left <= 0:
             raise AirflowSensorTimeout(f"Vault was not ready within {self.timeout:g} s")
+        from ..connections import vault_backend
         from ..errors import ConfigurationError
         from .vault_up import VaultUpTrigger
 
-        access = _access()
-        if access is None:
+        backend = vault_backend()
+        if backend is None:
             raise ConfigurationError(_NO_BACKEND)
+        access = backend.for_inspection()
         trigger = VaultUpTrigger(
             access.url, access.verify, access.namespace, float(self.poke_interval), access.cert
         )
@@ -121,20 +123,11 @@ class VaultReadySensor(BaseSensorOperator):
 _NO_BACKEND = "there is no VaultSecretsBackend to ask; configure it in [secrets] backend"
 
 
-def _access() -> Any:
-    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
-
-    for backend in ensure_secrets_backend_loaded():
-        if hasattr(backend, "for_inspection"):
-            return backend.for_inspection()
-    return None
-
-
 def _probe(task: Any, context: Context) -> list[dict[str, Any]]:
     from airflow.sdk.exceptions import AirflowFailException
-    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
 
     from .. import leases
+    from ..connections import vault_backend
     from ..errors import ConfigurationError, StoreUnavailable, raise_alone
     from ..vault.durations import in_words
     from ..vault.shortfalls import shortfalls
@@ -145,9 +138,7 @@ def _probe(task: Any, context: Context) -> list[dict[str, Any]]:
     with as_airflow_failures():
         if isinstance(task.conn_ids, str) or not task.conn_ids:
             raise ConfigurationError(f"task {task.task_id!r}: conn_ids is a list of connection ids")
-        backend = next(
-            (each for each in ensure_secrets_backend_loaded() if hasattr(each, "for_inspection")), None
-        )
+        backend = vault_backend()
         if backend is None:
             raise ConfigurationError(_NO_BACKEND)
         for conn_id in task.conn_ids:

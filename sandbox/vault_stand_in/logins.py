@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import tempfile
 from typing import Any
 
@@ -38,9 +39,9 @@ class _Roles(Backend):
                 return Answer(data=self.roles[name])
         raise unsupported(request)
 
+    @abc.abstractmethod
     def proven(self, request: Request) -> str:
         """The name of the role."""
-        raise NotImplementedError
 
     def _token(self, name: str) -> Token:
         role = self.roles[name]

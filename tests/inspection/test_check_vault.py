@@ -15,9 +15,10 @@ from airflow_secure_provider.inspection.findings import Finding, Verdict
 from airflow_secure_provider.inspection.vault import check_vault
 from sandbox.ca import Authority
 from sandbox.environment import free_port
+from sandbox.postgres import Postgres
 from sandbox.vault import VaultStandIn
 from tests.fixtures_vault import DatabaseEngine, create_role
-from tests.vault.backends import POLICY, Backends, connection_fields
+from tests.vault.backends import POLICY, Backends, connection_fields, stand_in_backends
 
 
 @pytest.fixture(autouse=True)
@@ -127,17 +128,10 @@ def test_unchecked_tls_is_a_failure(backends: Backends) -> None:
     assert "verify is false" in first.detail
 
 
-def test_sealed(vault: VaultStandIn, postgres: Any) -> None:
-    from tests.fixtures_vault import VaultServer, enable_database
-    from tests.vault.backends import make_backends
-
-    root = vault.client()
-    server = VaultServer("the stand-in", vault.url, vault.root_token, str(vault.ca_pem))
-    backends = make_backends(server, root, enable_database(root, postgres))
-    root.sys.seal()
-    try:
-        assert "sealed" in look(backends)["health"].detail
-    finally:
-        root.sys.submit_unseal_key(vault.unseal_key)
-    backends.close()
-    root.adapter.close()
+def test_sealed(vault: VaultStandIn, postgres: Postgres) -> None:
+    with stand_in_backends(vault, postgres) as backends:
+        backends.root.sys.seal()
+        try:
+            assert "sealed" in look(backends)["health"].detail
+        finally:
+            backends.root.sys.submit_unseal_key(vault.unseal_key)

@@ -78,17 +78,7 @@ def _connection_without_vault(world: World) -> str:
     with world.postgres.connect(dbname=DATABASE, autocommit=True) as connection:
         statement = sql.SQL("CREATE ROLE env_user LOGIN SUPERUSER PASSWORD {}")
         connection.execute(statement.format(password))
-    return json.dumps(
-        {
-            "conn_type": "postgres",
-            "host": world.postgres.host,
-            "port": world.postgres.port,
-            "schema": DATABASE,
-            "login": "env_user",
-            "password": password,
-            "extra": {"sslmode": "verify-full", "sslrootcert": str(world.postgres.ca_pem)},
-        }
-    )
+    return json.dumps(world.postgres.airflow_connection(DATABASE, login="env_user", password=password))
 
 
 _DAYS = [datetime(2026, 1, 1, tzinfo=UTC)]
@@ -113,13 +103,7 @@ def stage() -> Iterator[Stage]:
             "template": "connections/crm",
         }
         crm = backend["dynamic"]["crm"]
-        by_name = {
-            "conn_type": "postgres",
-            "host": "localhost",
-            "port": world.postgres.port,
-            "schema": DATABASE,
-            "extra": {"sslmode": "verify-full", "sslrootcert": str(world.postgres.ca_pem)},
-        }
+        by_name = world.postgres.airflow_connection(DATABASE) | {"host": "localhost"}
         backend["dynamic"]["crm_by_name"] = {**crm, "connection": by_name}
         del backend["dynamic"]["crm_by_name"]["template"]
         backend["triggerer_leases"] = True

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.waiting import eventually
 
 from .conftest import Stage
 
@@ -30,15 +31,6 @@ def active(stage: Stage) -> int:
 
 def users(stage: Stage) -> list[str]:
     return [row[0] for row in stage.query("SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-%'")]
-
-
-def eventually(condition: Callable[[], Any], seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def journal(stage: Stage) -> Path:

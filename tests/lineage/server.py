@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.tls_server import TlsServer
 
 
-class LineageServer:
+class LineageServer(TlsServer):
     """
     :ivar events: what it has taken, in order.
     :ivar answers: status codes for the next requests; 201 after them.
@@ -20,19 +21,8 @@ class LineageServer:
         self.events: list[dict[str, Any]] = []
         self.answers: list[int] = []
         self.delay = 0.0
-        bound = type("Bound", (Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), bound)
-        self._server.daemon_threads = True
-        self.port = self._server.server_port
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler, "owner", None, port=port)
+        self.port = int(self.url.rpartition(":")[2])
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -102,15 +102,9 @@ def test_hooks_of_stock_operators(aws: Aws, postgres: Postgres, tmp_path: Path) 
     connections = {
         "AIRFLOW_CONN_AWS": json.dumps(aws.airflow_connection()),
         "AIRFLOW_CONN_PG": json.dumps(
-            {
-                "conn_type": "postgres",
-                "host": postgres.host,
-                "port": postgres.port,
-                "schema": "postgres",
-                "login": postgres.superuser,
-                "password": postgres.superuser_password,
-                "extra": {"sslmode": "verify-full", "sslrootcert": str(postgres.ca_pem)},
-            }
+            postgres.airflow_connection(
+                "postgres", login=postgres.superuser, password=postgres.superuser_password
+            )
         ),
     }
     place = f"{postgres.host}:{postgres.port}"

@@ -21,8 +21,8 @@ from airflow_secure_provider.vault.durations import as_vault_writes, in_words, p
 from sandbox.environment import free_port
 from sandbox.postgres import Postgres
 from sandbox.vault import VaultStandIn
-from tests.fixtures_vault import VaultServer, create_role, enable_database, vault
-from tests.vault.backends import Backends, make_backends
+from tests.fixtures_vault import create_role, vault
+from tests.vault.backends import Backends, stand_in_backends
 
 __all__ = ["vault"]
 
@@ -95,19 +95,13 @@ def test_the_runtime_of_past_runs() -> None:
 @pytest.fixture
 def ready(vault: VaultStandIn, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backends]:
     """A task process whose secrets backend is one of these."""
-    root = vault.client()
-    server = VaultServer("the stand-in", vault.url, vault.root_token, str(vault.ca_pem))
-    made = make_backends(server, root, enable_database(root, postgres, ttl="10m", max_ttl="1h"))
-    backend = made()
-    monkeypatch.setattr(
-        "airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded", lambda: [backend]
-    )
-    leases.enter_task_process()
-    yield made
-    vault.inject()
-    made.close()
-    leases.LOGINS.clear()
-    root.adapter.close()
+    with stand_in_backends(vault, postgres, ttl="10m", max_ttl="1h") as made:
+        backend = made()
+        monkeypatch.setattr(
+            "airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded", lambda: [backend]
+        )
+        leases.enter_task_process()
+        yield made
 
 
 def context() -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,8 @@ from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
 from airflow_secure_provider import leases
 from airflow_secure_provider.secrets.vault import VaultSecretsBackend
 from sandbox.postgres import Postgres
-from tests.fixtures_vault import DatabaseEngine, VaultServer, unique
+from sandbox.vault import VaultStandIn
+from tests.fixtures_vault import DatabaseEngine, VaultServer, enable_database, unique
 
 POLICY = """
 path "secret/data/connections/*" {{ capabilities = ["read"] }}
@@ -30,13 +32,7 @@ path "sys/leases/revoke" {{ capabilities = ["update"] }}
 
 
 def connection_fields(postgres: Postgres) -> dict[str, Any]:
-    return {
-        "conn_type": "postgres",
-        "host": postgres.host,
-        "port": postgres.port,
-        "schema": "postgres",
-        "extra": {"sslmode": "verify-full", "sslrootcert": str(postgres.ca_pem)},
-    }
+    return postgres.airflow_connection("postgres")
 
 
 @dataclass
@@ -67,6 +63,15 @@ class Backends:
         self.made[-1]._set_connection_class(Connection)
         return self.made[-1]
 
+    def let_login_live(self, ttl: str, max_ttl: str) -> None:
+        self.root.auth.approle.create_or_update_approle(
+            "airflow",
+            token_policies=[self.mount],
+            token_ttl=ttl,
+            token_max_ttl=max_ttl,
+            mount_point=self.mount,
+        )
+
     def allow(self, policy: str) -> None:
         self.root.sys.create_or_update_acl_policy(self.mount, policy)
 
@@ -92,6 +97,21 @@ def make_backends(
     role_id = root.auth.approle.read_role_id("airflow", mount_point=mount)["data"]["role_id"]
     secret_id = root.auth.approle.generate_secret_id("airflow", mount_point=mount)["data"]["secret_id"]
     return Backends(server, root, engine, mount, {"role_id": role_id, "secret_id": secret_id})
+
+
+@contextmanager
+def stand_in_backends(vault: VaultStandIn, postgres: Postgres, **lifetimes: str) -> Iterator[Backends]:
+    """On the stand-in, for what only it can do: faults, counts. :param lifetimes: of the role: ``ttl`` and ``max_ttl``."""
+    root = vault.client()
+    server = VaultServer("the stand-in", vault.url, vault.root_token, str(vault.ca_pem))
+    made = make_backends(server, root, enable_database(root, postgres, **lifetimes))
+    try:
+        yield made
+    finally:
+        vault.inject()
+        made.close()
+        leases.LOGINS.clear()
+        root.adapter.close()
 
 
 def denied(look_up: Callable[[], object]) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from airflow_secure_provider import leases
 from sandbox.postgres import Postgres
+from sandbox.vault import VaultStandIn
 from tests.fixtures_vault import (
     USED,
     DatabaseEngine,
@@ -16,7 +17,7 @@ from tests.fixtures_vault import (
     vault,
     vault_server,
 )
-from tests.vault.backends import Backends, make_backends
+from tests.vault.backends import Backends, make_backends, stand_in_backends
 
 __all__ = ["real_vault", "vault", "vault_server"]
 
@@ -40,6 +41,12 @@ def backends(vault_server: VaultServer, root: hvac.Client, engine: DatabaseEngin
     made = make_backends(vault_server, root, engine)
     yield made
     made.close()
+
+
+@pytest.fixture
+def stand_in(vault: VaultStandIn, postgres: Postgres) -> Iterator[Backends]:
+    with stand_in_backends(vault, postgres) as made:
+        yield made
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from tests.fixtures_vault import (
     database_config,
     unique,
 )
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -80,15 +81,6 @@ def policy(root: hvac.Client) -> Iterator[Callable[[str], str]]:
 def token_with(root: hvac.Client, *policies: str, **arguments: object) -> str:
     token: str = root.auth.token.create(policies=list(policies), **arguments)["auth"]["client_token"]
     return token
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 # sys

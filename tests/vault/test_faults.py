@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,9 @@ from sandbox.vault import VaultStandIn
 from tests.fixtures_vault import DatabaseEngine, VaultServer, create_role, enable_database
 from tests.real_vault import RealVault, binary
 from tests.vault.backends import POLICY, Backends, denied, make_backends
-from tests.vault.test_leases import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("task")
-
-
-@pytest.fixture
-def stand_in(vault: VaultStandIn, postgres: Postgres) -> Iterator[Backends]:
-    root = vault.client()
-    server = VaultServer("the stand-in", vault.url, vault.root_token, str(vault.ca_pem))
-    made = make_backends(server, root, enable_database(root, postgres))
-    yield made
-    vault.inject()
-    made.close()
-    root.adapter.close()
 
 
 def usable(engine: DatabaseEngine, connection: Any) -> bool:

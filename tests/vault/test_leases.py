@@ -30,15 +30,7 @@ from airflow_secure_provider.vault.journal import left_behind
 from airflow_secure_provider.vault.lease import Lease, LeaseDenied, LeaseKey
 from tests.fixtures_vault import DatabaseEngine, create_role
 from tests.vault.backends import Backends, connection_fields
-
-
-def eventually(condition: Any, seconds: float = 10.0) -> bool:
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.05)
-    return True
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -186,15 +178,9 @@ def test_at_its_maximum_the_next_connection_gets_another(
 
 
 @pytest.mark.usefixtures("task")
-def test_the_login_is_renewed_too(root: hvac.Client, backends: Backends, engine: DatabaseEngine) -> None:
+def test_the_login_is_renewed_too(backends: Backends, engine: DatabaseEngine) -> None:
     """A lease ends with the login that it was issued to."""
-    root.auth.approle.create_or_update_approle(
-        "airflow",
-        token_policies=[backends.mount],
-        token_ttl="3s",
-        token_max_ttl="1m",
-        mount_point=backends.mount,
-    )
+    backends.let_login_live("3s", "1m")
     made = backends()
     first = made.get_connection("crm")
     time.sleep(5)
@@ -206,13 +192,7 @@ def test_the_login_is_renewed_too(root: hvac.Client, backends: Backends, engine:
 def test_a_login_at_its_end_makes_way_for_another(
     root: hvac.Client, backends: Backends, engine: DatabaseEngine
 ) -> None:
-    root.auth.approle.create_or_update_approle(
-        "airflow",
-        token_policies=[backends.mount],
-        token_ttl="2s",
-        token_max_ttl="2s",
-        mount_point=backends.mount,
-    )
+    backends.let_login_live("2s", "2s")
     made = backends()
     first = made.get_connection("crm")
     time.sleep(2.5)

@@ -182,9 +182,9 @@ def test_a_certificate_of_another_ca(vault_server: VaultServer, certificate: str
     (tmp_path / "c.pem").write_bytes(issued.public_bytes(serialization.Encoding.PEM))
     (tmp_path / "c.key").write_bytes(pem(key))
     paths = {"client_cert": str(tmp_path / "c.pem"), "client_key": str(tmp_path / "c.key")}
-    denied(
-        lambda: plain(vault_server, auth_type="cert", auth_mount_point=certificate, **paths).get_variable("x")
-    )
+    own = {"auth_type": "cert", "auth_mount_point": certificate, **paths}
+    message = denied(lambda: plain(vault_server, **own).get_variable("x"))
+    assert "status 400" in message or "TLS" in message  # the login refuses it, or the connection did before
 
 
 def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -415,19 +415,6 @@ def test_a_denied_path_is_no_reason_to_log_in_again(vault: VaultStandIn, stand_i
     for _ in range(3):
         assert "status 403" in denied(lambda: made.get_conn_value("forbidden"))
     assert vault.requests(f"auth/{stand_in.mount}/login") == 1
-
-
-@pytest.fixture
-def stand_in(vault: VaultStandIn, postgres: Any) -> Iterator[Backends]:
-    from tests.fixtures_vault import enable_database
-    from tests.vault.backends import make_backends
-
-    root = vault.client()
-    server = VaultServer("the stand-in", vault.url, vault.root_token, str(vault.ca_pem))
-    made = make_backends(server, root, enable_database(root, postgres))
-    yield made
-    made.close()
-    root.adapter.close()
 
 
 @pytest.mark.usefixtures("task")

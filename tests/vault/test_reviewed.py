@@ -24,7 +24,8 @@ from airflow_secure_provider.vault.journal import FORMAT, left_behind, tidy
 from airflow_secure_provider.vault.session_names import role_session_name
 from tests.fixtures_vault import DatabaseEngine, VaultServer, create_role, unique
 from tests.vault.backends import Backends, connection_fields, denied
-from tests.vault.test_leases import Recorder, eventually, start
+from tests.vault.test_leases import Recorder, start
+from tests.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
