@@ -113,7 +113,7 @@ class LeasedPostgres:
         ):
             self.close()
             self._connection = connect_postgres(self.conn_id)
-            self._login = get_connection(self.conn_id).login
+            self._login = self._connection.info.user if current is not None else None
         return self._connection
 
     @contextmanager

@@ -162,7 +162,7 @@ class _Termination:
             signal.raise_signal(number)
 
 
-def keep_alive(of: LeaseBook = BOOK) -> None:
+def keep_alive(of: LeaseBook) -> None:
     """Renew, from now on, the leases of this process and the login that they end with."""
     if of.is_owner:
         _KEEPER.start()
@@ -239,7 +239,7 @@ def _end_logins(until: float) -> None:
         if login.ended or time.monotonic() >= until:
             continue
         try:
-            login.ender(login.token)
+            login.ender(login.token, until - time.monotonic())
             login.ended = True
         except SecureProviderError as error:
             log.info("the login to Vault was not ended and lives until its TTL has passed: %s", error)

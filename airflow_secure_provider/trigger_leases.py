@@ -40,8 +40,6 @@ def book_of(number: int) -> LeaseBook | None:
         task = runner.triggers.get(number, {}).get("task") if runner is not None else None
         if task is None:
             return None
-        if not _books:
-            atexit.register(_close_all)
         book = _books[number] = LeaseBook()
         book.claim()
         # Of all that asyncio has, only this may be called from another thread.
@@ -74,6 +72,9 @@ def _close(number: int, *, at_exit: bool = False) -> None:
 def _close_all() -> None:
     for number in list(_books):
         _close(number, at_exit=True)
+
+
+atexit.register(_close_all)
 
 
 def _runner() -> Any:

@@ -21,7 +21,7 @@ def lineage() -> None:
 def flush_events(as_json: bool) -> None:
     """Send what waits in the spool of [openlineage] transport, in the order of each run.
 
-    Ends with status 1 if something still waits.
+    Stops at the first that the server does not take now, and ends then with status 1.
     """
     import json
 

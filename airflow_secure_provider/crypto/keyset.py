@@ -57,7 +57,7 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Rewrapper(Protocol):
-    """A keyring whose service wraps anew what it has wrapped, without giving it out."""
+    """A keyring whose service wraps anew what it has wrapped."""
 
     def rewrap(self, wraps: Sequence[tuple[bytes, dict[str, str]]]) -> list[bytes]: ...
 

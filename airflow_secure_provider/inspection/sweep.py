@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..vault.engines import revoke
-from ..vault.journal import FORMAT, Entry, Left, left_behind, tidy
+from ..vault.journal import Entry, Left, left_behind, tidy, write_entries
 from .vault_access import VaultAccess
 
 
@@ -70,8 +69,4 @@ def _write_back(left: Left, kept: list[Entry]) -> None:
     if not kept:
         left.file.unlink(missing_ok=True)
     elif len(kept) < len(left.entries):
-        body = {"format": FORMAT, "leases": [asdict(each) for each in kept]}
-        part = left.file.with_suffix(".part")
-        part.touch(mode=0o600)
-        part.write_text(json.dumps(body), encoding="utf-8")
-        part.replace(left.file)
+        write_entries(left.file, [asdict(each) for each in kept])

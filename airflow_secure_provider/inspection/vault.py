@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from ..errors import SecureProviderError
 from ..vault.durations import in_words, parse_duration
 from ..vault.engines import issue_aws_lease, issue_database_lease, read_static_credential, revoke
+from ..vault.lease import Lease
+from ..vault.sessions import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, with_session
 from .findings import Finding, Findings, failed, ok, unknown, warning
 from .tls import SOON_DAYS, NoTls, handshake, tls_problem
 from .vault_access import Credential, VaultAccess
@@ -75,8 +77,6 @@ def _tls(access: VaultAccess) -> Findings:
 
 def _health(access: VaultAccess) -> Findings:
     import requests
-
-    from ..vault.sessions import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
 
     subject = "health"
     with access.session() as own:
@@ -241,20 +241,12 @@ def _issued(access: VaultAccess, client: Any, credential: Credential) -> Finding
     mount, _, role = credential.path.rpartition("/")
     mount, _, kind = mount.rpartition("/")
     try:
-        if kind == "sts":
-            lease = issue_aws_lease(
-                client,
-                mount,
-                role,
-                role_arn=credential.role_arn,
-                ttl=credential.ttl,
-                session_name="airflow-secure-check",
-            )
-        else:
-            ask = read_static_credential if kind == "static-creds" else issue_database_lease
-            lease = ask(client, mount, role)
-        if lease.lease_id:
-            revoke(client, lease.lease_id)
+        # A session that asks once: an answer that was lost may have been a user, which nobody would revoke.
+        with access.session(retry_answers=False) as own:
+            once = with_session(client, own, (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS))
+            lease = _ask(once, kind, mount, role, credential)
+            if lease.lease_id:
+                revoke(once, lease.lease_id)
     except Exception as error:  # noqa: BLE001 (mapped)
         return failed(_PART, subject, str(access.failure(error, credential.path)))
     if kind == "static-creds":
@@ -263,6 +255,16 @@ def _issued(access: VaultAccess, client: Any, credential: Credential) -> Finding
     if kind == "sts":
         said += "; STS does not take it back before"
     return ok(_PART, subject, said + (", given back" if kind == "creds" else ""))
+
+
+def _ask(client: Any, kind: str, mount: str, role: str, credential: Credential) -> Lease:
+    if kind != "sts":
+        ask = read_static_credential if kind == "static-creds" else issue_database_lease
+        return ask(client, mount, role)
+    name = "airflow-secure-check"
+    return issue_aws_lease(
+        client, mount, role, role_arn=credential.role_arn, ttl=credential.ttl, session_name=name
+    )
 
 
 def _seconds(value: Any) -> float:

@@ -34,7 +34,8 @@ class VaultAccess:
     """
     :ivar cert: files of the certificate and key that we show to Vault.
     :ivar client: gives a logged-in hvac client; raises what the login raises.
-    :ivar session: gives a new HTTP session with the configured CA, client certificate and proxies.
+    :ivar session: gives a new HTTP session with the configured CA, client certificate and proxies; ``retry_answers`` as in
+        :func:`~airflow_secure_provider.vault.sessions.session`.
     :ivar close: ends the login that was made.
     :ivar failure: turns what a request raised into one of our errors.
     :ivar templates: the dynamic connections with what is no secret of them, or with what keeps it from being read.
@@ -53,7 +54,7 @@ class VaultAccess:
     kv_paths: tuple[str, ...]
     credentials: tuple[Credential, ...]
     client: Callable[[], Any] = field(repr=False)
-    session: Callable[[], Any] = field(repr=False)
+    session: Callable[..., Any] = field(repr=False)
     close: Callable[[], None] = field(repr=False)
     failure: Callable[[BaseException, str], Exception] = field(repr=False)
     templates: Callable[[], Iterator[tuple[str, Mapping[str, Any] | str]]] = field(repr=False)

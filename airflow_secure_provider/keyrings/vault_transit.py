@@ -66,7 +66,7 @@ class TransitKeyring:
         return base64.b64decode(self._ask("decrypt", body)["plaintext"])
 
     def rewrap(self, wraps: Sequence[tuple[bytes, dict[str, str]]]) -> list[bytes]:
-        """Under the newest version of the Transit key, in one request and without any data key leaving Vault."""
+        """Under the newest version of the Transit key, all in one request."""
         batch = [
             {"ciphertext": wrapped.decode("ascii", "replace"), "context": _encoded(context)}
             for wrapped, context in wraps

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from ..model import AtRest, DatasetRef, DatasetStatus, Evidence, InTransit
@@ -72,7 +71,7 @@ class Observations:
         if at_rest.evidence is Evidence.OBSERVED and namespace.startswith("s3://"):
             at_rest = with_declared(at_rest, declared, f"{namespace}/{name}")
         elif declared is not None and not at_rest.encrypted:
-            at_rest = replace(declared, note=declared.note or "declared")
+            at_rest = declared
         dataset = DatasetRef(namespace, name, "")
         return encryption(DatasetStatus(dataset, at_rest, in_transit))
 

@@ -102,7 +102,7 @@ class SecureTransport(Transport):
             )
 
     def flush(self) -> Flushed:
-        """Everything that waits, however long it takes; of a run that the server does not take now, the rest stays."""
+        """Everything that waits, however long it takes, up to the first that the server does not take now."""
         (self.spool.folder / ".rests").unlink(missing_ok=True)
         return self.spool.flush(self._send)
 

@@ -6,7 +6,6 @@ Nothing here may fail a task, or send a request or a statement of its own.
 from __future__ import annotations
 
 import functools
-import json
 import logging
 from typing import Any
 
@@ -122,6 +121,6 @@ def _declared() -> dict[str, Any]:
 
     try:
         return declarations(conf.get("secure_provider", "declared_at_rest", fallback="") or "{}")
-    except (ConfigurationError, json.JSONDecodeError) as error:
+    except ConfigurationError as error:
         log.warning("%s", error)
         return {}

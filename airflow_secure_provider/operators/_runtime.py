@@ -7,6 +7,7 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ConfigurationError
 from ..vault.durations import in_words, parse_duration
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ def runtime_of(task: Any, context: Context) -> float | None:
         return None
     if given != AUTO:
         return parse_duration(given, "min_ttl")
+    if getattr(task, "asks_for_others", False):
+        raise ConfigurationError(
+            f"task {task.task_id!r}: min_ttl='auto' would be by its own past runs, which take a moment; say how long the job takes"
+        )
     seconds = past_runs(context["ti"])
     if len(seconds) < _LEAST_RUNS:
         log.info(

@@ -24,10 +24,11 @@ class VaultReadyOperator(BaseOperator):
     role and TTL.
 
     :param conn_ids: connections that VaultSecretsBackend answers for. (templated)
-    :param min_ttl: how long the job takes, such as ``"45m"``, or ``"auto"`` for the 95th percentile of this task's own past
-        runs. Vault is asked to let the login and the credentials live as long.
+    :param min_ttl: how long the job takes, such as ``"45m"``. Vault is asked to let the login and the credentials
+        live as long.
     """
 
+    asks_for_others = True  # see _runtime
     template_fields: Sequence[str] = ("conn_ids",)
     ui_color = "#d9ead3"
 
@@ -54,6 +55,7 @@ class VaultReadySensor(BaseSensorOperator):
     :param deferrable: wait in the triggerer, which asks Vault only whether it is up (``sys/health``, without a login).
     """
 
+    asks_for_others = True  # see _runtime
     template_fields: Sequence[str] = ("conn_ids",)
     ui_color = "#d9ead3"
 

@@ -79,13 +79,6 @@ class BackendClient(_VaultClient):  # type: ignore[misc]
     def _login_key(self) -> tuple[str, str, str]:
         return self.address, str(self.kwargs.get("namespace") or ""), self.identity
 
-    @property
-    def login(self) -> Login:
-        """The living one; logs in if there is none."""
-        self.prepare()
-        _ = self.client
-        return leases.LOGINS[self._login_key]
-
     def prepare(self) -> None:
         """Before any request: a session of this process, and a token that lives."""
         if self._session_pid != os.getpid() and not self._brings_session:
@@ -116,7 +109,7 @@ class BackendClient(_VaultClient):  # type: ignore[misc]
         self._invalidate_client()
         if login is not None and login.ender is not None and login.is_ours and not login.ended:
             with contextlib.suppress(SecureProviderError):
-                login.ender(login.token)
+                login.ender(login.token, REVOKE_TIMEOUT_SECONDS)
         self.close()
 
     @property
@@ -291,16 +284,26 @@ class BackendClient(_VaultClient):  # type: ignore[misc]
         )
         return int(renewed["auth"]["lease_duration"])
 
-    def _end_token(self, token: str) -> None:
-        """:raises SecureProviderError: if it lives on."""
-        self._apart(token, "auth/token/revoke-self", lambda each: each.auth.token.revoke_self())
+    def _end_token(self, token: str, seconds: float = REVOKE_TIMEOUT_SECONDS) -> None:
+        """:param seconds: to be done in. :raises SecureProviderError: if it lives on."""
+        self._apart(token, "auth/token/revoke-self", lambda each: each.auth.token.revoke_self(), seconds)
 
-    def _apart(self, token: str, path: str, ask: Callable[[hvac.Client], Any]) -> Any:
+    def _apart(
+        self,
+        token: str,
+        path: str,
+        ask: Callable[[hvac.Client], Any],
+        seconds: float = REVOKE_TIMEOUT_SECONDS,
+    ) -> Any:
         """With a session of its own: other threads of the task may be asking too."""
         failure = None
         with self.new_session(retry_answers=False, retry_connect=False) as own:
             try:
-                return ask(with_session(self._unauthenticated(token), own, REVOKE_TIMEOUT_SECONDS))
+                return ask(
+                    with_session(
+                        self._unauthenticated(token), own, max(0.1, min(REVOKE_TIMEOUT_SECONDS, seconds))
+                    )
+                )
             except Exception as error:  # noqa: BLE001 - mapped
                 failure = vault_failure(error, path=path, url=self.address)
         raise failure

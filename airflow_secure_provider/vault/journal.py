@@ -77,10 +77,15 @@ class Journal:
             file.unlink(missing_ok=True)
             return
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=".new-")  # made with mode 0600
-        with os.fdopen(descriptor, "w", encoding="utf-8") as writer:
-            json.dump({"format": FORMAT, "leases": entries}, writer)
-        os.replace(name, file)
+        write_entries(file, entries)
+
+
+def write_entries(file: Path, entries: list[dict[str, Any]]) -> None:
+    """All or nothing, for its user only."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")  # made with mode 0600
+    with os.fdopen(descriptor, "w", encoding="utf-8") as writer:
+        json.dump({"format": FORMAT, "leases": entries}, writer)
+    os.replace(name, file)
 
 
 def left_behind(folder: Path) -> Iterator[Left]:

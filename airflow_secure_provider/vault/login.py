@@ -50,7 +50,7 @@ class Login:
     ended: bool = False  # by us, and with it all its leases
     ending: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     renewer: Callable[[str, int], int] | None = field(repr=False, default=None)
-    ender: Callable[[str], None] | None = field(repr=False, default=None)
+    ender: Callable[[str, float], None] | None = field(repr=False, default=None)
 
     @classmethod
     def of(cls, auth: Mapping[str, Any], *, own: bool, started: float) -> Login:

@@ -211,7 +211,7 @@ def test_a_child_renews_nothing(backends: Backends, task: None) -> None:
 
     def look() -> str:
         made.get_connection("crm")
-        leases.keep_alive()
+        leases.keep_alive(leases.BOOK)
         import threading
 
         return ",".join(each.name for each in threading.enumerate())

@@ -370,6 +370,8 @@ def test_session_names_fit() -> None:
         ("transit/decrypt/crm", "update"),
         ("transit/datakey/plaintext/crm", "update"),
         ("aws/sts/r", "update"),
+        ("auth/token/lookup-self", "read"),
+        ("secret/data/encrypt/x", "read"),
     ],
 )
 def test_the_remedy_names_the_right_capability(path: str, capability: str) -> None:
