@@ -218,7 +218,7 @@ class Core:
         lease.extend(until - now)
         with self.lock:
             lease.expires_at = until
-            lease.ttl_seconds = round(until - now)
+            lease.ttl_seconds = int(until - now)  # never more than it has
             lease.renewals += 1
 
     def sweep(self) -> None:
