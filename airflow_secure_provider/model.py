@@ -123,12 +123,21 @@ def algorithm(protection: Protection, parameters: Mapping[str, Any]) -> str | No
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Who answers for a dataset. :param kind: ``team`` or ``owner``."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class ContractRef:
     """Which contract was applied. ``digest`` is the SHA-256 of its canonical form, in hex."""
 
     id: str
     version: str
     digest: str
+    owners: tuple[Owner, ...] = ()
 
 
 SCHEMES = ("client-side", "SSE-KMS", "DSSE-KMS", "SSE-S3", "SSE-C", "volume", "none", "unknown")
@@ -178,7 +187,10 @@ class InTransit:
 
 @dataclass(frozen=True, slots=True)
 class ColumnStatus:
-    """How one column stands in one dataset."""
+    """How one column stands in one dataset.
+
+    :param verified_cells: how many of its cells were looked at in the store, and are what the protection makes.
+    """
 
     name: str
     classification: Classification | None
@@ -191,6 +203,7 @@ class ColumnStatus:
     keyset_id: str | None = None
     key_version: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    verified_cells: int | None = None
 
 
 def recorded_status(

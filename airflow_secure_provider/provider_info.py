@@ -34,6 +34,15 @@ def get_provider_info() -> dict[str, Any]:
                         '"algorithm": "AES-256-XTS", "key_provider": "aws-kms"}}',
                         "default": "",  # Airflow formats defaults, so no braces here
                     },
+                    "rds_conn_id": {
+                        "description": "An AWS connection that may call rds:DescribeDBInstances and rds:DescribeDBClusters. With it "
+                        "our operators ask RDS and Aurora how a database rests, which then is observed. Empty for not "
+                        "asking.\n",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "aws_default",
+                        "default": "",
+                    },
                     "lease_journal": {
                         "description": "A local folder in which task processes note the ids of their leases for as long as "
                         "they have them, for `airflow-secure leases sweep`. Empty for secure_provider_leases below "

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ContractError
-from ..model import Classification, ColumnDefinition, ColumnRule, ContractRef, Protection
+from ..model import AtRest, Classification, ColumnDefinition, ColumnRule, ContractRef, Owner, Protection
 from .policy import BUILT_IN, Policy
 from .rules import column_rule
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """The columns of one dataset, in the contract's order."""
+    """The columns of one dataset, in the contract's order.
+
+    :ivar declared_at_rest: what it says of its servers, by dataset namespace.
+    """
 
     ref: ContractRef
     dataset: str
@@ -24,6 +27,7 @@ class Contract:
     policy: Policy = BUILT_IN
     definitions: Mapping[str, ColumnDefinition] = field(default_factory=dict)
     description: str | None = None
+    declared_at_rest: Mapping[str, AtRest] = field(default_factory=dict)
 
     def match(
         self, columns: Sequence[str], source: str, *, extra_columns: str = "refuse"
@@ -135,9 +139,10 @@ def _beside_problems(rules: Sequence[ColumnRule]) -> list[str]:
     return problems
 
 
-def reference(body: Mapping[str, Any]) -> ContractRef:
+def reference(body: Mapping[str, Any], owners: tuple[Owner, ...] = ()) -> ContractRef:
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), default=str)
-    return ContractRef(str(body["id"]), str(body["version"]), hashlib.sha256(canonical.encode()).hexdigest())
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return ContractRef(str(body["id"]), str(body["version"]), digest, owners)
 
 
 def quoted(names: Sequence[str]) -> str:

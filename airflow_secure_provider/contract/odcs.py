@@ -19,6 +19,7 @@ from ..model import Classification, ColumnDefinition, Protection
 from .contract import Contract, checked, quoted, reference
 from .policy import BUILT_IN, Policy
 from .rules import column_rule
+from .servers import declared_at_rest, owners
 from .strict_yaml import strict_yaml
 
 
@@ -52,12 +53,13 @@ def from_odcs(
             )
         )
     contract = Contract(
-        reference(body),
+        reference(body, owners(body)),
         schema.get("physicalName") or schema["name"],
         tuple(rules),
         policy,
         {column["name"]: _definition(column) for column in schema.get("properties") or []},
         schema.get("description"),
+        declared_at_rest(body, where),
     )
     return checked(contract, where)
 

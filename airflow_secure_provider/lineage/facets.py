@@ -14,8 +14,11 @@ from openlineage.client.facet_v2 import (
     DatasetFacet,
     RunFacet,
     column_lineage_dataset,
+    data_quality_assertions_dataset,
     dataset_version_dataset,
+    input_statistics_input_dataset,
     output_statistics_output_dataset,
+    ownership_dataset,
     schema_dataset,
     storage_dataset,
     tags_dataset,
@@ -40,13 +43,21 @@ class EncryptionDatasetFacet(DatasetFacet):
     inTransit: dict[str, Any]
     columns: list[dict[str, Any]]
     contract: dict[str, Any] | None = None
+    warnings: list[str] | None = None
 
     # Names and facts only, which the redactor would take for secrets where they contain such a word.
-    _additional_skip_redact: ClassVar[list[str]] = ["status", "atRest", "inTransit", "columns", "contract"]
+    _additional_skip_redact: ClassVar[list[str]] = [
+        "status",
+        "atRest",
+        "inTransit",
+        "columns",
+        "contract",
+        "warnings",
+    ]
 
     @staticmethod
     def _get_schema() -> str:
-        return "urn:airflow-secure-provider:facet:EncryptionDatasetFacet:1-1-0"
+        return "urn:airflow-secure-provider:facet:EncryptionDatasetFacet:1-2-0"
 
 
 @attr.define
@@ -93,12 +104,53 @@ def contract_facet(
     return {CONTRACT: ContractRunFacet(contract=named, verdict=verdict, policy=policy, reason=reason)}
 
 
-def input_datasets(status: DatasetStatus, contract: ContractRef | None) -> list[InputDataset]:
-    """The source of a hop; of a query the tables that it reads."""
+def input_datasets(
+    status: DatasetStatus,
+    contract: ContractRef | None,
+    report: TransferReport | None = None,
+    size: int | None = None,
+) -> list[InputDataset]:
+    """The source of a hop; of a query the tables that it reads.
+
+    :param report: of a committed transfer.
+    :param size: in bytes, of a source whose rows nobody looked at.
+    """
+    parts = status.parts or (status,)
+    seen = _input_facets(report, size) if len(parts) == 1 else {}
     return [
-        InputDataset(part.dataset.namespace, part.dataset.name, facets=_facets(part, contract))
-        for part in status.parts or (status,)
+        InputDataset(
+            part.dataset.namespace, part.dataset.name, facets=_facets(part, contract), inputFacets=seen
+        )
+        for part in parts
     ]
+
+
+def _input_facets(report: TransferReport | None, size: int | None) -> dict[str, Any]:
+    facets: dict[str, Any] = {}
+    if report is None:
+        if size is not None:
+            facets["inputStatistics"] = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(
+                size=size
+            )
+        return facets
+    if report.already_loaded:  # nobody read it
+        return facets
+    facets["inputStatistics"] = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(
+        rowCount=report.rows + report.rejected, size=report.bytes_read or None
+    )
+    facets["dataQualityAssertions"] = data_quality_assertions_dataset.DataQualityAssertionsDatasetFacet(
+        assertions=[
+            data_quality_assertions_dataset.Assertion(
+                assertion="rows_fit_contract",
+                success=not report.rejected,
+                severity="warn",
+                description="rows that did not fit the contract, and went into quarantine",
+                expected="0",
+                actual=str(report.rejected),
+            )
+        ]
+    )
+    return facets
 
 
 def output_dataset(
@@ -113,6 +165,10 @@ def output_dataset(
     :param size: in bytes, of an object whose rows nobody looked at.
     """
     facets = _facets(status, contract)
+    if contract is not None and contract.owners:
+        facets["ownership"] = ownership_dataset.OwnershipDatasetFacet(
+            owners=[ownership_dataset.Owner(owner.name, owner.kind) for owner in contract.owners]
+        )
     statistics: dict[str, Any] = {}
     if size is not None:
         statistics["outputStatistics"] = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
@@ -205,6 +261,7 @@ def _column(column: ColumnStatus) -> dict[str, Any]:
         domain=column.domain,
         keyset=column.keyset_id,
         keyVersion=column.key_version,
+        verifiedCells=column.verified_cells,
     )
 
 

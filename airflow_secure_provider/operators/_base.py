@@ -44,6 +44,7 @@ class SecureTransferOperator(BaseOperator):
         force: bool = False,
         create_table: bool = False,
         timeouts: Mapping[str, float] | None = None,
+        verify_cells: int = 0,
         extra_columns: str = "refuse",
         reject_to: str | None = None,
         max_rejected_rows: int = 0,
@@ -68,6 +69,7 @@ class SecureTransferOperator(BaseOperator):
         self.force = force
         self.create_table = create_table
         self.timeouts = timeouts
+        self.verify_cells = verify_cells
         self.extra_columns = extra_columns
         self.reject_to = reject_to
         self.max_rejected_rows = max_rejected_rows
@@ -124,4 +126,5 @@ class SecureTransferOperator(BaseOperator):
             force=self.force,
             create_table=self.create_table,
             timeouts=self.timeouts or {},
+            verify_cells=self.verify_cells,
         )

@@ -19,6 +19,7 @@ from ..keyrings.opening import open_keyset
 from ..lineage.declarations import declarations
 from ..model import AtRest
 from ..objects.encryption_sdk_keys import RawAesKey
+from ..stores.at_rest import rds_at_rest
 from ..stores.s3 import read_small
 from ..vault.durations import in_words
 from ..vault.session_names import role_session_name
@@ -86,6 +87,15 @@ class HookClients:
             aws_conn_id=conn_id or self._task.aws_conn_id, client_type="kms", region_name=region
         )
         return self._client_of(hook)
+
+    def ask_at_rest(self, namespace: str) -> AtRest | None:
+        """What RDS says of a database, where ``[secure_provider] rds_conn_id`` names who may ask it."""
+        conn_id = conf.get("secure_provider", "rds_conn_id", fallback="")
+        if not conn_id or not namespace.startswith("postgres://"):
+            return None
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+        return rds_at_rest(self._client_of(AwsBaseHook(aws_conn_id=conn_id, client_type="rds")), namespace)
 
     def connect(self, conn_id: str) -> Any:
         from ..connections import connect_postgres

@@ -68,6 +68,7 @@ class Execution(HookClients):
             purpose=operator.purpose,
             extra_columns=operator.extra_columns,
             declared_at_rest=declared_at_rest(),
+            ask_at_rest=self.ask_at_rest,
             reject=self._reject(),
         )
 

@@ -59,6 +59,7 @@ class Landing(HookClients):
                 self.contract,
                 policy,
                 declared=declared_at_rest(),
+                ask_at_rest=self.ask_at_rest,
                 task=run,
                 on_ends=self._remember_ends,
             )
@@ -86,9 +87,10 @@ def lineage(landing: Landing | None) -> OperatorLineage:
         return OperatorLineage(run_facets=credential_facets())
     source, target = landing.ends
     contract = landing.contract.ref if landing.contract else None
+    read = landing.report.bytes_read if landing.report else None
     size = landing.report.bytes_written if landing.report else None
     return OperatorLineage(
-        inputs=input_datasets(source, contract),
+        inputs=input_datasets(source, contract, size=read),
         outputs=[output_dataset(target, contract, None, size=size)],
         run_facets=credential_facets(),
     )

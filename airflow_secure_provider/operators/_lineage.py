@@ -22,7 +22,7 @@ def on_complete(operator: TransferTask, execution: Execution | None) -> Operator
         return on_failure(operator, execution)
     report = execution.report
     return OperatorLineage(
-        inputs=input_datasets(report.source, report.contract),
+        inputs=input_datasets(report.source, report.contract, report),
         outputs=[output_dataset(report.target, report.contract, report)],
         run_facets={**credential_facets(), **contract_facet(report.contract, "met", report.policy)},
     )

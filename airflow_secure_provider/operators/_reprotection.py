@@ -45,7 +45,11 @@ class ReprotectionRun(HookClients):
                     set_role=operator.set_role,
                     allow_insecure_transport=operator.allow_insecure_transport,
                 ),
-                Options(keyset=self.open_keyset_at(operator.keyset), declared_at_rest=declared_at_rest()),
+                Options(
+                    keyset=self.open_keyset_at(operator.keyset),
+                    declared_at_rest=declared_at_rest(),
+                    ask_at_rest=self.ask_at_rest,
+                ),
                 operator.domains,
                 policy=self.policy(),
                 task=run,

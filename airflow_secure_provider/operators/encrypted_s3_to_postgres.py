@@ -57,6 +57,8 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
     :param create_table: make the table of the contract, in the load's transaction, if it is not there.
     :param timeouts: of the session, in seconds: ``statement_timeout``, ``lock_timeout``,
         ``idle_in_transaction_session_timeout``.
+    :param verify_cells: look, before the commit, at so many cells of each encrypted, tokenized or pseudonymized column, drawn at
+        random from the whole table: the load fails if one is something else, and lineage says how many were seen.
     :param extra_columns: columns outside the contract: ``refuse`` or ``drop``.
     :param reject_to: ``s3://bucket/folder/``: rows that do not fit go into an object in it after the commit, encrypted, with
         reason and record, instead of stopping the load. (templated)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..contract.contract import Contract, quoted
@@ -27,6 +27,7 @@ class Options:
     :param purpose: what plain values out of ciphertext are needed for; without it there are none.
     :param extra_columns: source columns outside the contract: ``refuse`` or ``drop``.
     :param declared_at_rest: what people declared of stores, by dataset namespace.
+    :param ask_at_rest: gives what a store itself says of how it rests, by dataset namespace; ``None`` where it says nothing.
     :param reject: where rows go that do not fit; without it the first one ends the transfer.
     """
 
@@ -35,6 +36,7 @@ class Options:
     purpose: str | None = None
     extra_columns: str = "refuse"
     declared_at_rest: Mapping[str, AtRest] = field(default_factory=dict)
+    ask_at_rest: Callable[[str], AtRest | None] = lambda namespace: None
     reject: RejectTo | None = None
 
     def check_words(self) -> None:

@@ -18,6 +18,7 @@ from ..model import AtRest, ColumnStatus, DatasetRef, DatasetStatus, Evidence, L
 from ..objects.encryption_sdk_keys import RawAesKey, writing_keys
 from ..objects.encryption_sdk_writing import encrypted
 from ..stores import object_state, s3_writing
+from ..stores.at_rest import StoreFacts
 from ..stores.formats import Compression, Readable
 from ..stores.s3 import S3Location
 from ..stores.s3_writing import WatchedClient
@@ -67,6 +68,7 @@ def land(
     policy: Policy,
     *,
     declared: Mapping[str, AtRest] | None = None,
+    ask_at_rest: Callable[[str], AtRest | None] = lambda namespace: None,
     task: str | None = None,
     on_ends: Callable[[DatasetStatus, DatasetStatus], None] = lambda source, target: None,
 ) -> LandingReport:
@@ -76,6 +78,7 @@ def land(
     it counts as restricted.
 
     :param declared: what people declared of stores, by dataset namespace.
+    :param ask_at_rest: gives what a store itself says; ``None`` where it says nothing.
     :param task: ``dag/task/run/map index``, for the encryption context.
     :param on_ends: told both ends when they are seen, and again when all is known.
     :raises SecureProviderError: and there is no new object.
@@ -87,7 +90,8 @@ def land(
         watched.look(location)
         dataset = DatasetRef(f"s3://{location.bucket}", location.key, location.uri)
         reached = DatasetStatus(dataset, client_side(target.kms_keys, target.raw_key), watched.in_transit)
-        with source.open(declared or {}) as opened:
+        at_rest = StoreFacts(declared or {}, contract.declared_at_rest if contract else {}, ask=ask_at_rest)
+        with source.open(at_rest) as opened:
             on_ends(opened.status, reached)
             _check(policy, contract, reached)
             if opened.travels and opened.status.in_transit.evidence is not Evidence.UNKNOWN:

@@ -33,6 +33,7 @@ from ..protection.columns import expanded
 from ..protection.plan import ColumnStep, reversible
 from ..stores import postgres
 from ..stores import reprotection as sql
+from ..stores.at_rest import StoreFacts
 from ..stores.postgres import Connection, TableName
 from ..stores.postgres_errors import postgres_failures
 from ..stores.reprotection import HeldColumn
@@ -124,7 +125,11 @@ class _Run:
         :raises ContractError: with everything that stands in the way.
         """
         connection = self._connection
-        first = look_at(connection, TableName("public", ""), self._options.declared_at_rest)
+        first = look_at(
+            connection,
+            TableName("public", ""),
+            StoreFacts(self._options.declared_at_rest, ask=self._options.ask_at_rest),
+        )
         postgres.act_as(connection, self._target.set_role)
         postgres.plain_forms(connection)
         held = sql.held_columns(connection, self._keyset.id)

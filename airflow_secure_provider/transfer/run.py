@@ -14,6 +14,7 @@ from ..contract.contract import Contract
 from ..errors import ConfigurationError, TransientError
 from ..model import ColumnEdge, DatasetRef, DatasetStatus, Protection, TransferReport, algorithm
 from ..protection.plan import ColumnStep
+from ..stores.at_rest import StoreFacts
 from ..stores.audit import Revealing
 from ..stores.manifest import LoadKey
 from .checks import Checked, Options, check
@@ -50,9 +51,11 @@ def transfer(
     chosen.check_words()
     contract.policy.check_ahead(contract.rules, source.transport_ahead, source.where)
     began = time.perf_counter()
+    # The platform's own word goes before a contract's.
+    at_rest = StoreFacts(chosen.declared_at_rest, contract.declared_at_rest, ask=chosen.ask_at_rest)
     with (
-        target.open(chosen.declared_at_rest, on_connection) as there,
-        closing(source.open(chosen.declared_at_rest, contract.rules)) as opened,
+        target.open(at_rest, on_connection) as there,
+        closing(source.open(at_rest, contract.rules)) as opened,
     ):
         on_ends(opened.status, there.status)
         checked = check(

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -27,10 +27,12 @@ from ..stores.postgres_values import prepared
 from ..stores.states import Domain, read_domain_versions
 from .pipeline import ahead
 from .targets import Load, OpenTarget, Stored
+from .verifying import verify_cells
 
 log = logging.getLogger(__name__)
 MODES = ("append", "replace", "upsert")
 REPLACE_WITH = ("staging", "delete")
+MOST_CELLS = 100_000
 _PROGRESS_SECONDS = 5.0
 
 
@@ -47,6 +49,7 @@ class TableTarget:
     :param force: load although the same object has been loaded before.
     :param create_table: make the table of the contract, in the load's transaction, if it is not there.
     :param timeouts: of the session, in seconds, by PostgreSQL's names: :data:`.postgres.TIMEOUTS`.
+    :param verify_cells: before the commit, look whether so many cells of each encrypted, tokenized or pseudonymized column are such.
     :param allow_insecure_transport: load although the connection is weaker than the class demands; the report shows it.
     """
 
@@ -60,6 +63,7 @@ class TableTarget:
     force: bool = False
     create_table: bool = False
     timeouts: Mapping[str, float] = field(default_factory=dict)
+    verify_cells: int = 0
 
     @property
     def where(self) -> str:
@@ -75,6 +79,10 @@ class TableTarget:
         if self.replace_with not in REPLACE_WITH:
             raise ConfigurationError(
                 f"replace_with {self.replace_with!r}, expected one of {', '.join(REPLACE_WITH)}"
+            )
+        if isinstance(self.verify_cells, bool) or not 0 <= self.verify_cells <= MOST_CELLS:
+            raise ConfigurationError(
+                f"verify_cells {self.verify_cells!r}, expected a number of cells up to {MOST_CELLS:,}"
             )
         for name, seconds in self.timeouts.items():
             number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0
@@ -193,7 +201,7 @@ class _OpenTable:
 
     def store(self, load: Load) -> Stored:
         staged = self._stage(load)
-        rows = 0
+        rows, verified = 0, None
         with postgres_failures(self.name), self._connection.transaction():
             if self._to_be_made:
                 manifest.lock(self._connection, load.key.target)  # somebody else may be making it
@@ -211,6 +219,7 @@ class _OpenTable:
             )
             if claimed is not None:
                 rows = self._put(load, staged)
+                verified = self._verified(load)
                 load.before_commit()
                 manifest.complete(self._connection, claimed, rows)
             if load.revealing is not None:
@@ -222,7 +231,19 @@ class _OpenTable:
                 load.key.source,
                 self.name,
             )
-        return Stored(rows, claimed is None)
+        return Stored(rows, claimed is None, verified)
+
+    def _verified(self, load: Load) -> DatasetStatus | None:
+        if not self._target.verify_cells:
+            return None
+        with load.timings.measure("verify"):
+            seen = verify_cells(self._connection, self._table, load.steps, self._target.verify_cells)
+        log.info(
+            "looked at cells: %s",
+            ", ".join(f"{name} {count:,}" for name, count in seen.items()) or "no column has any",
+        )
+        columns = tuple(replace(each, verified_cells=seen.get(each.name)) for each in load.columns)
+        return replace(self.status, columns=columns)
 
     def _stage(self, load: Load) -> int | None:
         """The rows of a replacement into a table of their own, before anything of the target is touched.

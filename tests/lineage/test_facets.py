@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from airflow_secure_provider.model import (
     DatasetStatus,
     Evidence,
     InTransit,
+    Owner,
     Protection,
     TransferReport,
     algorithm,
@@ -62,7 +64,7 @@ TARGET = DatasetStatus(
 REPORT = TransferReport(
     SOURCE,
     TARGET,
-    ContractRef("people", "1.0.0", "ab" * 32),
+    ContractRef("people", "1.0.0", "ab" * 32, (Owner("crm", "team"), Owner("ana", "owner"))),
     rows=3,
     bytes_read=700,
     seconds=0.5,
@@ -89,7 +91,9 @@ def as_json(dataset: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "dataset"),
     [
-        ("input", input_datasets(SOURCE, REPORT.contract)[0]),
+        ("input", input_datasets(SOURCE, REPORT.contract, REPORT)[0]),
+        ("input_with_rejects", input_datasets(SOURCE, REPORT.contract, replace(REPORT, rejected=2))[0]),
+        ("input_of_a_failure", input_datasets(SOURCE, REPORT.contract)[0]),
         ("output", output_dataset(TARGET, REPORT.contract, REPORT)),
         ("output_of_a_failure", output_dataset(TARGET, REPORT.contract, None)),
         ("unseen", named_dataset("s3://lake", "people.csv")),

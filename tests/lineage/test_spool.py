@@ -244,7 +244,7 @@ def test_every_dataset_has_the_encryption_facet(tmp_path: Path) -> None:
         make(server.url, tmp_path).emit(event())
     facet = server.events[0]["inputs"][0]["facets"]["secureProvider_encryption"]
     assert facet["status"] == "unknown"
-    assert facet["_schemaURL"].endswith("EncryptionDatasetFacet:1-1-0")
+    assert facet["_schemaURL"].endswith("EncryptionDatasetFacet:1-2-0")
 
 
 @pytest.mark.parametrize(
