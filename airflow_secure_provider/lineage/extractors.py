@@ -1,7 +1,9 @@
 """Datasets of stock operators that name none themselves. In airflow.cfg::
 
 [openlineage]
-extractors = airflow_secure_provider.lineage.extractors.S3ToSqlExtractor;airflow_secure_provider.lineage.extractors.SqlToS3Extractor
+extractors = airflow_secure_provider.lineage.extractors.S3ToSqlExtractor;…
+
+The whole list is what ``airflow-secure lineage setup`` writes.
 """
 
 from __future__ import annotations
@@ -72,6 +74,21 @@ class SqlToS3Extractor(BaseExtractor):  # type: ignore[misc]
         return OperatorLineage(
             inputs=_tables_read(operator), outputs=[Dataset(namespace, name) for name in written]
         )
+
+
+class S3ListExtractor(BaseExtractor):  # type: ignore[misc]
+    """``S3ListOperator``: the folder whose names were read. Of the objects in it nothing was."""
+
+    @classmethod
+    def get_operator_classnames(cls) -> list[str]:
+        return ["S3ListOperator"]
+
+    def _execute_extraction(self) -> OperatorLineage:
+        operator = self.operator
+        return OperatorLineage(inputs=[Dataset(f"s3://{operator.bucket}", operator.prefix.strip("/") or "/")])
+
+    def extract_on_complete(self, task_instance: Any) -> OperatorLineage:
+        return self._execute_extraction()
 
 
 def _hook(operator: Any) -> tuple[Any, Any]:

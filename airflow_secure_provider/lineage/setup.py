@@ -10,7 +10,10 @@ from typing import Any
 from ..errors import ConfigurationError
 
 TRANSPORT = "airflow_secure_provider.lineage.transport.SecureTransport"
-_EXTRACTORS = "airflow_secure_provider.lineage.extractors"
+EXTRACTORS = ";".join(
+    f"airflow_secure_provider.lineage.extractors.{name}"
+    for name in ("S3ToSqlExtractor", "SqlToS3Extractor", "S3ListExtractor")
+)
 _SECTION = "openlineage"
 
 
@@ -25,7 +28,7 @@ def settings(inner: Mapping[str, Any], spool: str) -> dict[str, str]:
     transport = {"type": TRANSPORT, "spool": spool, "transport": dict(inner)}
     return {
         "transport": json.dumps(transport),
-        "extractors": f"{_EXTRACTORS}.S3ToSqlExtractor;{_EXTRACTORS}.SqlToS3Extractor",
+        "extractors": EXTRACTORS,
     }
 
 

@@ -13,6 +13,7 @@ from ..model import Evidence, InTransit
 from ..stores.s3 import observed
 from ..stores.s3_writing import connection_of
 from ..stores.tls import transport_of
+from .copying import watch_copies
 from .observations import OBSERVED
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def watch() -> None:
     OBSERVED.declared = _declared
     _watch_s3()
     _watch_postgres()
+    watch_copies()
 
 
 def _watch_s3() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from airflow_secure_provider.lineage.setup import EXTRACTORS
 from sandbox.airflow import Airflow
 from sandbox.ca import Authority
 from sandbox.environment import REPOSITORY, short_directory
@@ -110,10 +111,7 @@ def stage() -> Iterator[Stage]:
         environment["AIRFLOW__SECRETS__BACKEND_KWARGS"] = json.dumps(backend)
         environment["PYTHONPATH"] = str(directory / "test-dags")  # triggers are imported by name
         environment["AIRFLOW__CORE__PARALLELISM"] = "20"
-        extractors = "airflow_secure_provider.lineage.extractors"
-        environment["AIRFLOW__OPENLINEAGE__EXTRACTORS"] = (
-            f"{extractors}.S3ToSqlExtractor;{extractors}.SqlToS3Extractor"
-        )
+        environment["AIRFLOW__OPENLINEAGE__EXTRACTORS"] = EXTRACTORS
         environment["AIRFLOW_CONN_CRM_ENV"] = _connection_without_vault(world)
         environment["AIRFLOW_VAR_PUBLISH_KEY"] = world.kms_key
         kms = world.aws.client("kms")

@@ -37,6 +37,7 @@ def _object(stage: Stage) -> None:
     )
     with stage.world.postgres.connect(dbname="crm") as connection:
         connection.execute("CREATE TABLE crm.stock_people (id bigint, name text)")
+        connection.execute("CREATE TABLE crm.stock_names (id bigint, name text)")
 
 
 def test_s3_to_sql(stage: Stage) -> None:
@@ -80,6 +81,68 @@ def test_a_secret_in_an_exception_never_reaches_an_event(stage: Stage) -> None:
     event = complete(stage, "stock_wrong", "query", "FAIL")
     assert "invalid input syntax" in event["run"]["facets"]["errorMessage"]["message"]
     assert "***" in event["run"]["facets"]["errorMessage"]["message"]
+
+
+@pytest.fixture(scope="module")
+def others(stage: Stage) -> str:
+    return stage.run("stock_others")
+
+
+def named(datasets: list[dict[str, Any]]) -> list[str]:
+    return sorted(f"{each['namespace']} {each['name']}" for each in datasets)
+
+
+def test_all_of_them_worked(stage: Stage, others: str) -> None:
+    assert set(stage.airflow.task_states("stock_others", others).values()) == {"success"}
+
+
+@pytest.mark.parametrize(
+    ("task", "inputs", "outputs"),
+    [
+        ("bulk_load", ["file"], ["postgres crm.crm.stock_people"]),
+        ("copy_out", ["postgres crm.crm.stock_people"], ["file"]),
+        ("names", [f"s3://{LAKE} out"], []),
+        ("copy", [f"s3://{LAKE} stock.csv"], [f"s3://{LAKE} copies/stock.csv"]),
+        ("derive", ["postgres crm.crm.stock_people"], ["postgres crm.crm.stock_names"]),
+        ("declared", [f"s3://{LAKE} stock.csv"], ["postgres://db.example.com:5432 crm.crm.people"]),
+    ],
+)
+def test_the_datasets_of_other_operators(
+    stage: Stage, others: str, task: str, inputs: list[str], outputs: list[str]
+) -> None:
+    server = f"postgres://{stage.world.postgres.host}:{stage.world.postgres.port}"
+    event = complete(stage, "stock_others", task)
+    for wanted, found in ((inputs, named(event["inputs"])), (outputs, named(event["outputs"]))):
+        if wanted == ["file"]:
+            assert len(found) == 1
+            assert found[0].startswith("file")
+        else:
+            assert found == [each.replace("postgres ", f"{server} ") for each in wanted]
+
+
+def test_what_was_seen_of_them(stage: Stage, others: str) -> None:
+    """A server that nobody spoke to is unknown, whatever its name is."""
+
+    def seen(task: str, side: str) -> dict[str, Any]:
+        facet: dict[str, Any] = complete(stage, "stock_others", task)[side][0]["facets"][
+            "secureProvider_encryption"
+        ]
+        return facet
+
+    assert seen("bulk_load", "outputs")["inTransit"]["peerVerified"] is True
+    assert seen("bulk_load", "inputs")["status"] == "unknown"
+    assert seen("copy", "outputs")["atRest"]["evidence"] == "observed"
+    assert seen("declared", "outputs")["status"] == "unknown"
+    assert seen("declared", "inputs")["inTransit"]["evidence"] == "unknown"
+
+
+def test_the_columns_of_a_query(stage: Stage, others: str) -> None:
+    (target,) = complete(stage, "stock_others", "derive")["outputs"]
+    fields = target["facets"]["columnLineage"]["fields"]
+    assert {name: [each["field"] for each in edge["inputFields"]] for name, edge in fields.items()} == {
+        "id": ["id"],
+        "name": ["name"],
+    }
 
 
 def test_the_spool_is_empty_in_the_end(stage: Stage) -> None:
