@@ -11,11 +11,11 @@ PYTHON ?=
 ONLY ?=
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-long lint audit bench lock clean
+.PHONY: help install demo test test-long lint docs audit bench lock clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
-	@echo 'also: install, test-long, lint, audit, bench (ONLY=GROUP), lock, clean'
+	@echo 'also: install, test-long, lint, docs, audit, bench (ONLY=GROUP), lock, clean'
 
 install: $(STAMP)
 
@@ -40,6 +40,10 @@ lint: $(STAMP)
 	  || { cat $(VENV)/lint-imports.log; exit 1; }
 	@echo 'import layers: kept'
 
+# Not with -q, which would take the warnings away that stop a strict build. The pages of docs/, and the reference out of docstrings, in site/. NO_MKDOCS_2_WARNING: an advertisement of the theme's.
+docs: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN) mkdocs build
+
 audit: $(STAMP)
 	@VENV='$(VENV)' sh scripts/audit.sh
 
@@ -55,4 +59,4 @@ lock: $(STAMP)
 	done
 
 clean:
-	rm -rf '$(VENV)' .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf '$(VENV)' site .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

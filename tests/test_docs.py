@@ -1,4 +1,4 @@
-"""The examples of docs/formats are what the package makes."""
+"""The examples of docs/formats are what the package makes; that of a program works."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from airflow_secure_provider.contract.policy_document import from_document
 from airflow_secure_provider.contract.rules import column_rule
 from airflow_secure_provider.crypto.cmac import Cmac
-from airflow_secure_provider.crypto.keyset import Keyset
+from airflow_secure_provider.crypto.keyset import Keyset, create
 from airflow_secure_provider.crypto.ragged import Ragged
 from airflow_secure_provider.crypto.siv import Siv
+from airflow_secure_provider.keyrings.local import create_key_file
 from airflow_secure_provider.model import Classification, Protection
 from airflow_secure_provider.protection.binding import bindings
 from airflow_secure_provider.protection.plan import keyed, reversible
@@ -117,3 +119,37 @@ def test_the_class_policy_is_one() -> None:
     (text,) = blocks("formats/class-policy.md", "yaml")
     policy = from_document(text, "docs")
     assert Protection.GENERALIZE in policy.requirements[Classification.RESTRICTED].protections
+
+
+def test_a_program_without_airflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of the Python API, on a keyset with a local key."""
+    (program,) = blocks("reference/api/contracts.md", "python")
+    monkeypatch.chdir(tmp_path)
+    Path("people.csv").write_text("id,email\n7,ana@example.com\n")
+    Path("people.odcs.yaml").write_text(_PEOPLE)
+    keyset = create("people", create_key_file(Path("people.keyset.key")))
+    Path("people.keyset.json").write_text(keyset.to_json())
+    made: dict[str, Any] = {}
+    exec(program, made)  # noqa: S102
+    assert made["rows"] == 1
+    table = pyarrow.parquet.read_table("people.parquet").to_pylist()
+    assert [row["id"] for row in table] == [7]
+    assert isinstance(table[0]["email"], bytes)
+    assert b"ana" not in Path("people.parquet").read_bytes()
+
+
+_PEOPLE = """
+apiVersion: v3.1.0
+kind: DataContract
+id: people
+version: 1.0.0
+status: active
+schema:
+  - name: people
+    properties:
+      - {name: id, logicalType: integer, classification: internal}
+      - name: email
+        logicalType: string
+        classification: restricted
+        customProperties: [{property: protection, value: tokenize}]
+"""

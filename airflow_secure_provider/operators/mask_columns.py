@@ -33,8 +33,9 @@ class MaskColumnsOperator(FromObjectOperator, FromTableOperator):
     :param reveal_with: the keyset that opens the source's ciphertext where a rule needs the value. (templated)
     :param encryption_context: pairs that the source object's encryption context must hold. (templated)
     :param kms_key_arns: the KMS keys that may have encrypted the source object. (templated)
-    :param file_format, csv_options, sse_customer_key_conn_id, fernet_key_conn_id, raw_aes_key_conn_id, allow_unauthenticated, manifest: of the source
-        object, see :class:`EncryptedS3ToPostgresOperator`.
+    :param manifest: of a source object, as are ``file_format``, ``csv_options``, ``allow_unauthenticated`` and the keys
+        (``sse_customer_key_conn_id``, ``fernet_key_conn_id``, ``raw_aes_key_conn_id``); see
+        :class:`EncryptedS3ToPostgresOperator`.
     :param target_kms_key: ARN of the KMS key that the target object is encrypted under, or a list of several of which any
         opens it; without it the bucket's default encryption does. (templated)
     :param target_raw_aes_key_conn_id: a connection that holds a raw AES key for the target object, beside KMS keys or alone;
