@@ -1,4 +1,4 @@
-# make demo   installs all it needs into .venv, runs the main job, shows what happened
+# make demo   installs all it needs into .venv, runs the main job, shows what happened; KEEP=1 leaves it all up
 # make test   passes the tests
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin/python -m
 PYTHON ?=
 ONLY ?=
+KEEP ?=
+export KEEP
 STAMP := $(VENV)/.installed
 
 .PHONY: help install demo test test-long lint docs audit bench lock clean

@@ -126,7 +126,7 @@ class Airflow:
             if state in _FINAL_STATES:
                 self._wait_for_task_processes()
                 return state
-            self._check_processes()
+            self.check()
             if time.monotonic() > deadline:
                 raise AirflowError(
                     f"run {run_id!r} of {dag_id!r} is {state} after {timeout_seconds:g} s: {states}"
@@ -160,8 +160,13 @@ class Airflow:
                 detail = error.read().decode("utf-8", "replace")
             raise AirflowError(f"{method} {path}: status {error.code}: {detail}") from error
         except OSError as error:
-            self._check_processes()
+            self.check()
             raise AirflowError(f"{method} {path}: {error}") from error
+
+    def check(self) -> None:
+        """Raise :class:`sandbox.environment.ProcessError` unless all its processes are running."""
+        for process in self._processes:
+            process.check()
 
     def _component(self, *command: str) -> Process:
         return Process(
@@ -185,12 +190,8 @@ class Airflow:
         while scheduler and descendants(scheduler)[2:] and time.monotonic() < deadline:
             time.sleep(0.05)
 
-    def _check_processes(self) -> None:
-        for process in self._processes:
-            process.check()
-
     def _is_ready(self) -> bool:
-        self._check_processes()
+        self.check()
         try:
             if not self._token:
                 self._token = self._send("GET", "/auth/token", None)["access_token"]
@@ -213,7 +214,7 @@ class Airflow:
             except AirflowError as error:
                 if getattr(error.__cause__, "code", None) != 404:
                     raise
-            self._check_processes()
+            self.check()
             broken = self.request("GET", "/importErrors?limit=100")["import_errors"]
             if broken:
                 told = "\n".join(f"{each['filename']}:\n{each['stack_trace']}" for each in broken)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ from sandbox.airflow import Airflow
 from sandbox.checks import Check, Seen, run_checks
 from sandbox.data import CUSTOMER_COLUMNS, ORDER_COLUMNS, Canaries, as_csv, customers, orders
 from sandbox.environment import REPOSITORY, isolate_this_process, short_directory, unwind_on_signals
+from sandbox.keeping import keep
 from sandbox.page import show
 from sandbox.world import World, running_world
 
@@ -24,6 +26,7 @@ CUSTOMERS = 200_000
 ORDERS = 20_000
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
 DAGS = REPOSITORY / "dags"
+KEEP = os.environ.get("KEEP", "0") not in ("", "0")
 
 
 class Steps:
@@ -97,6 +100,8 @@ def _run(console: Console, steps: Steps, world: World, directory: Path) -> bool:
                 if its != "success":
                     log = airflow.task_log("secure_customers", run_id, task)
                     console.print(f"{task}: {its}: {why(log)}", markup=False, style="red")
+            if KEEP:
+                keep(console, world, airflow)
             return True
         seen = Seen(
             world, airflow, run_id, people, sold, plain_customers + plain_orders, canaries, DAGS / "contracts"
@@ -104,7 +109,10 @@ def _run(console: Console, steps: Steps, world: World, directory: Path) -> bool:
         results = run_checks(seen)
         steps.done("checked")
         show(console, seen, results)
-    return _tell_failures(console, results)
+        failed = _tell_failures(console, results)
+        if KEEP:
+            keep(console, world, airflow)
+    return failed
 
 
 def why(log: str) -> str:

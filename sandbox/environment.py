@@ -112,9 +112,11 @@ def unwind_on_signals() -> Iterator[None]:
 
     After the first one the rest are ignored until the end: cleaning up is bounded in time.
     SIGINT raises KeyboardInterrupt, the others SystemExit with the shell's 128 + number.
-    Works in the main thread only, as Python's signal handlers do.
+    Works in the main thread only, as Python's signal handlers do. Under nohup SIGHUP stays ignored.
     """
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
 
     def unwind(number: int, _frame: FrameType | None) -> None:
         for each in numbers:

@@ -72,6 +72,11 @@ class Postgres:
     def __exit__(self, *_: object) -> None:
         self._owned.close()
 
+    @property
+    def programs(self) -> Path:
+        """Where ``psql`` and the others are."""
+        return self._identity.programs
+
     def conninfo(
         self, user: str | None = None, password: str | None = None, dbname: str = "postgres", **params: Any
     ) -> str:
