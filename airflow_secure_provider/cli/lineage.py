@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,8 @@ def flush_events(as_json: bool) -> None:
 
 
 @lineage.command("setup")
-@click.option("--http", "url", metavar="URL", help="A lineage server, such as Marquez: https://host:port.")
+@click.option("--http", "url", metavar="URL", help="A lineage server: https://host:port.")
+@click.option("--marquez", metavar="URL", help="Marquez; it gets names that it can carry.")
 @click.option("--kafka", "servers", metavar="HOST:PORT,…", help="Kafka's bootstrap servers; takes --topic.")
 @click.option("--topic", help="Of Kafka.")
 @click.option("--file", "log_file", metavar="PATH", help="A file, an event a line.")
@@ -64,6 +67,7 @@ def flush_events(as_json: bool) -> None:
 )
 def set_up_lineage(
     url: str | None,
+    marquez: str | None,
     servers: str | None,
     topic: str | None,
     log_file: str | None,
@@ -78,8 +82,11 @@ def set_up_lineage(
     from ..lineage.setup import as_section, settings, written_into
     from .io import replace_file
 
-    if sum(map(bool, (url, servers, log_file))) != 1 or bool(servers) != bool(topic):
-        raise click.UsageError("give one of --http URL, --kafka SERVERS with --topic, and --file PATH")
+    if sum(map(bool, (url, marquez, servers, log_file))) != 1 or bool(servers) != bool(topic):
+        raise click.UsageError(
+            "give one of --http URL, --marquez URL, --kafka SERVERS with --topic, and --file PATH"
+        )
+    url = url or marquez
     inner: dict[str, Any] = {"type": "file", "log_file_path": log_file, "append": True}
     if url:
         if not url.startswith("https://"):
@@ -87,7 +94,7 @@ def set_up_lineage(
         inner = {"type": "http", "url": url}
     elif servers:
         inner = {"type": "kafka", "topic": topic, "config": {"bootstrap.servers": servers}}
-    options = settings(inner, spool)
+    options = settings(inner, spool, "marquez" if marquez else None)
     if cfg is None:
         click.echo(as_section(options), nl=False)
         return
@@ -108,9 +115,9 @@ def set_up_lineage(
     "files",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     multiple=True,
-    required=True,
     help="A file with an OpenLineage event a line; once for each.",
 )
+@click.option("--marquez", metavar="URL", help="Out of this Marquez; a token for a proxy in MARQUEZ_TOKEN.")
 @click.option(
     "--upstream",
     "direction",
@@ -123,7 +130,14 @@ def set_up_lineage(
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "mermaid"]), default="table", show_default=True
 )
-def show_lineage(dataset: str, files: tuple[Path, ...], direction: str, as_of: str | None, form: str) -> None:
+def show_lineage(
+    dataset: str,
+    files: tuple[Path, ...],
+    marquez: str | None,
+    direction: str,
+    as_of: str | None,
+    form: str,
+) -> None:
     """The hops that lead to DATASET, and how each end was protected.
 
     DATASET is a namespace and a name with a slash between them, such as s3://bucket/key, or a name that only one has.
@@ -133,8 +147,11 @@ def show_lineage(dataset: str, files: tuple[Path, ...], direction: str, as_of: s
 
     from ..lineage.graph import mermaid, parse_time, read
 
-    lines = chain.from_iterable(_lines(file) for file in files)
-    graph = read(lines, parse_time(as_of.replace("Z", "+00:00")) if as_of else None)
+    if bool(files) == bool(marquez):
+        raise click.UsageError("give one of --events FILE and --marquez URL")
+    until = parse_time(as_of.replace("Z", "+00:00")) if as_of else None
+    lines = _lines_of_marquez(marquez, until) if marquez else chain.from_iterable(map(_lines, files))
+    graph = read(lines, until)
     if graph.skipped:
         click.echo(f"{graph.skipped} lines are no events, and were skipped", err=True)
     hops = graph.walk(graph.find(dataset), upstream=direction == "upstream")
@@ -151,6 +168,15 @@ def show_lineage(dataset: str, files: tuple[Path, ...], direction: str, as_of: s
 def _lines(file: Path) -> Iterator[str]:
     with file.open(encoding="utf-8", errors="replace") as opened:
         yield from opened
+
+
+def _lines_of_marquez(url: str, until: datetime | None) -> Iterator[str]:
+    import json
+
+    from ..lineage.marquez import events
+
+    for event in events(url, until, token=os.environ.get("MARQUEZ_TOKEN")):
+        yield json.dumps(event)
 
 
 def _print_table(hops: list[Any]) -> None:

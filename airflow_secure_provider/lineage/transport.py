@@ -21,6 +21,7 @@ from openlineage.client.serde import Serde
 from openlineage.client.transport.transport import Config, Transport
 
 from ..errors import ConfigurationError
+from .names import encoded, renamed
 from .spool import MOST_BYTES, Answer, Flushed, Spool
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 _DELAY_SECONDS = 2.0
 _REST_SECONDS = 15.0
 _ON_FULL = ("fail", "drop")
+_NAMES = ("openlineage", "marquez")
 # Answers that the same event may not get at another time.
 _PASSING = frozenset({401, 403, 404, 407, 408, 423, 425, 429})
 
@@ -40,6 +42,7 @@ class SecureConfig(Config):
     :ivar max_delay_seconds: how long an event holds up its task at most, while the server does not answer.
     :ivar spool_bytes: room for waiting events.
     :ivar on_full: ``fail`` or ``drop``.
+    :ivar names: of datasets and jobs: ``openlineage``, as they are, or ``marquez``, as it can carry them.
     """
 
     transport: dict[str, Any]
@@ -47,6 +50,7 @@ class SecureConfig(Config):
     max_delay_seconds: float = _DELAY_SECONDS
     spool_bytes: int = MOST_BYTES
     on_full: str = "fail"
+    names: str = "openlineage"
 
     @classmethod
     def from_dict(cls, params: dict[str, Any]) -> SecureConfig:
@@ -67,10 +71,11 @@ class SecureConfig(Config):
             raise ConfigurationError(
                 f"{where}: spool is an absolute path of a folder on a disk that outlives tasks"
             )
-        if given.get("on_full", "fail") not in _ON_FULL:
-            raise ConfigurationError(
-                f"{where}: on_full {given['on_full']!r}, expected {' or '.join(_ON_FULL)}"
-            )
+        for option, choices in (("on_full", _ON_FULL), ("names", _NAMES)):
+            if given.get(option, choices[0]) not in choices:
+                raise ConfigurationError(
+                    f"{where}: {option} {given[option]!r}, expected {' or '.join(choices)}"
+                )
         return cls(**given)
 
 
@@ -130,7 +135,9 @@ class SecureTransport(Transport):
         if self._rests():
             return Answer.LATER
         try:
-            self._inner.emit(event)  # type: ignore[arg-type]  # it is serialized all the same
+            # Only here: what lies in the spool, or is refused, keeps its names.
+            sent = renamed(event, encoded) if self.config.names == "marquez" else event
+            self._inner.emit(sent)  # type: ignore[arg-type]  # it is serialized all the same
         except Exception as error:  # noqa: BLE001 (of anybody's transport; its text may quote the event)
             status = getattr(getattr(error, "response", None), "status_code", None)
             if status is not None and 400 <= status < 500 and status not in _PASSING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from airflow_secure_provider.cli.main import cli
 from airflow_secure_provider.errors import ConfigurationError
 from airflow_secure_provider.lineage.graph import mermaid, parse_time, read
+from tests.tls_server import TlsServer
 
 LAKE, DB = "s3://lake", "postgres://db:5432"
 
@@ -142,3 +144,42 @@ def test_the_command(file: Path) -> None:
         in show("crm.people", "--events", file, "--downstream", "--as-of", "2026-01-02").stdout
     )
     assert show("nothing", "--events", file).exit_code == 1
+
+
+class Broken(BaseHTTPRequestHandler):
+    """Not Marquez, which ``tests/integration/test_marquez.py`` asks: what may answer in its place."""
+
+    owner: Any
+
+    def do_GET(self) -> None:
+        status, body = {"/down": (503, b""), "/other": (200, b"<html>secret</html>")}[
+            self.path.split("/api")[0]
+        ]
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_what_is_not_marquez() -> None:
+    with TlsServer(Broken, "owner", None) as server:
+        assert "status 503" in show("x", "--marquez", f"{server.url}/down").output
+        other = show("x", "--marquez", f"{server.url}/other").output
+        assert "something other than Marquez's events" in other
+        assert "secret" not in other
+    gone = show("x", "--marquez", server.url)
+    assert gone.exit_code == 1
+    assert "no answer of" in gone.output
+    assert "Traceback" not in gone.output
+
+
+def test_which_source(file: Path) -> None:
+    assert show("x").exit_code == 2
+    assert show("x", "--events", file, "--marquez", "https://m").exit_code == 2
+    for url in ("marquez:5000", "https://user:hidden@m", "https://m?key=hidden"):
+        refused = show("x", "--marquez", url)
+        assert refused.exit_code == 1, refused.output
+        assert "hidden" not in refused.output

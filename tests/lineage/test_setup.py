@@ -28,6 +28,7 @@ def section(text: str) -> dict[str, str]:
     ("arguments", "inner"),
     [
         (["--http", "https://marquez:5000"], {"type": "http", "url": "https://marquez:5000"}),
+        (["--marquez", "https://marquez:5000"], {"type": "http", "url": "https://marquez:5000"}),
         (["--file", "/x/events.jsonl"], {"type": "file", "log_file_path": "/x/events.jsonl", "append": True}),
         (
             ["--kafka", "k1:9092,k2:9092", "--topic", "lineage"],
@@ -42,6 +43,7 @@ def test_what_is_printed_works(tmp_path: Path, arguments: list[str], inner: dict
     configured = json.loads(told["transport"])
     assert configured["transport"] == inner
     assert configured["spool"] == str(tmp_path / "100%")
+    assert configured.get("names") == ("marquez" if "--marquez" in arguments else None)
     if inner["type"] != "kafka":  # whose client is an extra of OpenLineage's
         assert isinstance(transport_of(configured), SecureTransport)
     from airflow.sdk._shared.module_loading import import_string
@@ -106,6 +108,7 @@ def test_a_new_file_and_a_new_section(tmp_path: Path) -> None:
     [
         ["--spool", "/x"],
         ["--http", "https://a", "--file", "/b", "--spool", "/x"],
+        ["--http", "https://a", "--marquez", "https://a", "--spool", "/x"],
         ["--kafka", "a:1", "--spool", "/x"],
         ["--http", "https://a"],
     ],
