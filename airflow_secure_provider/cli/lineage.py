@@ -145,24 +145,27 @@ def show_lineage(
     import json
     from itertools import chain
 
-    from ..lineage.graph import mermaid, parse_time, read
+    from ..lineage.classes import column_classes
+    from ..lineage.drawing import mermaid
+    from ..lineage.graph import parse_time, read
 
     if bool(files) == bool(marquez):
         raise click.UsageError("give one of --events FILE and --marquez URL")
     until = parse_time(as_of.replace("Z", "+00:00")) if as_of else None
     lines = _lines_of_marquez(marquez, until) if marquez else chain.from_iterable(map(_lines, files))
-    graph = read(lines, until)
+    graph = read(lines)
     if graph.skipped:
         click.echo(f"{graph.skipped} lines are no events, and were skipped", err=True)
-    hops = graph.walk(graph.find(dataset), upstream=direction == "upstream")
+    hops = graph.walk(graph.find(dataset), upstream=direction == "upstream", as_of=until)
+    classes = column_classes(graph.hops(until))
     if form == "json":
-        click.echo(json.dumps([hop.as_dict() for hop in hops], indent=2))
+        click.echo(json.dumps([_as_dict(hop, classes) for hop in hops], indent=2))
     elif form == "mermaid":
         click.echo(mermaid(hops))
     elif not hops:
         click.echo(f"nothing is {direction} of it")
     else:
-        _print_table(hops)
+        _print_table(hops, classes)
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -179,15 +182,30 @@ def _lines_of_marquez(url: str, until: datetime | None) -> Iterator[str]:
         yield json.dumps(event)
 
 
-def _print_table(hops: list[Any]) -> None:
+def _as_dict(hop: Any, classes: Any) -> dict[str, Any]:
+    from ..lineage.classes import strictest, warnings
+
+    told: dict[str, Any] = hop.as_dict()
+    for side, end in (("source", hop.source), ("target", hop.target)):
+        told[side]["class"] = strictest(classes, end.uri)
+        told[side]["warnings"] += warnings(classes, end.uri)
+    return told
+
+
+def _print_table(hops: list[Any], classes: Any) -> None:
+    from ..lineage.classes import strictest, warnings
+
     for hop in hops:
         click.echo(f"{hop.at:%Y-%m-%d %H:%M:%S}  {hop.job}")
         for arrow, end in (("from", hop.source), ("to", hop.target)):
             colour = {"protected": "green", "exposed": "red"}.get(end.status, "yellow")
             status = click.style(f"{end.status:9}", fg=colour)
             click.echo(
-                f"  {arrow:5}{status}  {end.uri}\n{'':18}at rest {end.at_rest}; in transit {end.in_transit}"
+                f"  {arrow:5}{status}  {end.uri}\n{'':18}at rest {end.at_rest}; in transit {end.in_transit}; "
+                f"columns up to {strictest(classes, end.uri) or 'unknown'}"
             )
+            for warning in dict.fromkeys([*end.warnings, *warnings(classes, end.uri)]):
+                click.echo(f"{'':18}{click.style('!', fg='red')} {warning}")
         if hop.masked:
             click.echo(f"{'':18}masked: {', '.join(hop.masked)}")
 

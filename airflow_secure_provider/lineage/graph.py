@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict, deque
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from sys import intern
 from typing import Any
 
 from ..errors import ConfigurationError
 from .facets import ENCRYPTION
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """
+    :ivar classification: as the event says; ``None`` where it does not.
+    :ivar protection: the same; ``unknown`` where nobody looked.
+    """
+
+    name: str
+    classification: str | None
+    protection: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +39,8 @@ class End:
     status: str
     at_rest: str
     in_transit: str
+    columns: tuple[Column, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def uri(self) -> str:
@@ -33,9 +49,10 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """What one task run did: the last that a job did between these two.
+    """What one task run did between these two.
 
     :ivar masked: target columns that are masked.
+    :ivar edges: columns whose values came along: the target's, and the source's.
     """
 
     source: End
@@ -44,6 +61,7 @@ class Hop:
     run_id: str
     at: datetime
     masked: tuple[str, ...] = ()
+    edges: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -54,20 +72,53 @@ class Hop:
             "runId": self.run_id,
             "at": self.at.isoformat(),
             "masked": list(self.masked),
+            "columns": [{"target": target, "source": source} for target, source in self.edges],
         }
 
 
 @dataclass(slots=True)
+class _Way:
+    """All that one job did between two datasets, by time."""
+
+    hops: list[Hop] = field(default_factory=list)
+    times: list[datetime] = field(default_factory=list)
+
+    def at(self, moment: datetime | None) -> Hop | None:
+        """The last until then."""
+        last = len(self.hops) if moment is None else bisect_right(self.times, moment)
+        return self.hops[last - 1] if last else None
+
+
 class Graph:
-    """
+    """The last hop of each job between two datasets, now or as of a moment.
+
     :ivar skipped: lines that were no events.
     """
 
-    hops: dict[tuple[str, str, str], Hop] = field(default_factory=dict)
-    skipped: int = 0
+    def __init__(self) -> None:
+        self.skipped = 0
+        self._ways: dict[tuple[str, str, str], _Way] = {}
+        self._into: dict[str, list[_Way]] = {}
+        self._from: dict[str, list[_Way]] = {}
+        self._sorted = True
+
+    def add(self, hop: Hop) -> None:
+        source, target = hop.source.uri, hop.target.uri
+        way = self._ways.get((hop.job, source, target))
+        if way is None:
+            way = self._ways[hop.job, source, target] = _Way()
+            self._into.setdefault(target, []).append(way)
+            self._from.setdefault(source, []).append(way)
+        way.hops.append(hop)
+        self._sorted = False
+
+    def hops(self, as_of: datetime | None = None) -> list[Hop]:
+        """:param as_of: what was known then: later ones are left out."""
+        self._sort()
+        return [hop for way in self._ways.values() if (hop := way.at(as_of)) is not None]
 
     def datasets(self) -> set[str]:
-        return {end.uri for hop in self.hops.values() for end in (hop.source, hop.target)}
+        return self._into.keys() | self._from.keys()
 
     def find(self, wanted: str) -> str:
         """The dataset of a URI, or of a name that only one has.
@@ -88,15 +139,15 @@ class Graph:
             f"{wanted!r} is the name of {len(found)} datasets: {_some(found)}; give one whole"
         )
 
-    def walk(self, dataset: str, *, upstream: bool) -> list[Hop]:
+    def walk(self, dataset: str, *, upstream: bool, as_of: datetime | None = None) -> list[Hop]:
         """All hops that lead to a dataset, or from it: nearest first, each once."""
-        beside: dict[str, list[Hop]] = defaultdict(list)
-        for hop in self.hops.values():
-            beside[hop.target.uri if upstream else hop.source.uri].append(hop)
+        self._sort()
+        beside = self._into if upstream else self._from
         found: list[Hop] = []
         seen, waiting = {dataset}, deque([dataset])
         while waiting:
-            for hop in sorted(beside[waiting.popleft()], key=lambda each: each.at, reverse=True):
+            near = [hop for way in beside.get(waiting.popleft(), ()) if (hop := way.at(as_of)) is not None]
+            for hop in sorted(near, key=lambda each: each.at, reverse=True):
                 found.append(hop)
                 further = hop.source.uri if upstream else hop.target.uri
                 if further not in seen:
@@ -104,26 +155,29 @@ class Graph:
                     waiting.append(further)
         return found
 
+    def _sort(self) -> None:
+        if self._sorted:
+            return
+        for way in self._ways.values():
+            if len(way.times) != len(way.hops):
+                way.hops.sort(key=lambda hop: hop.at)
+                way.times = [hop.at for hop in way.hops]
+        self._sorted = True
 
-def read(lines: Iterable[str], as_of: datetime | None = None) -> Graph:
-    """
-    :param lines: a JSON event each, in any order.
-    :param as_of: what was known then: later events are left out.
-    """
-    graph = Graph()
+
+def read(lines: Iterable[str]) -> Graph:
+    """:param lines: a JSON event each, in any order."""
+    graph, reader = Graph(), _Reader()
     for line in lines:
         if not line.strip():
             continue
         try:
-            hops = list(_hops(json.loads(line)))
+            hops = list(reader.hops(json.loads(line)))
         except (ValueError, KeyError, TypeError, AttributeError):
             graph.skipped += 1
             continue
         for hop in hops:
-            key = hop.job, hop.source.uri, hop.target.uri
-            before = graph.hops.get(key)
-            if (as_of is None or hop.at <= as_of) and (before is None or before.at <= hop.at):
-                graph.hops[key] = hop
+            graph.add(hop)
     return graph
 
 
@@ -136,52 +190,80 @@ def parse_time(text: str) -> datetime:
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
-def mermaid(hops: Iterable[Hop]) -> str:
-    """A Mermaid flowchart; datasets that are exposed or unknown are marked."""
-    numbers: dict[str, str] = {}
-    lines = ["flowchart LR"]
-    edges = []
-    for hop in hops:
-        for end in (hop.source, hop.target):
-            if end.uri not in numbers:
-                numbers[end.uri] = f"d{len(numbers)}"
-                lines.append(f'  {numbers[end.uri]}["{_plain(end.uri)}<br/>{end.status}"]:::{end.status}')
-        edges.append(f'  {numbers[hop.source.uri]} -->|"{_plain(hop.job)}"| {numbers[hop.target.uri]}')
-    styles = [
-        "  classDef protected stroke:#2e7d32",
-        "  classDef partial stroke:#f9a825",
-        "  classDef exposed stroke:#c62828,stroke-width:3px",
-        "  classDef unknown stroke:#757575,stroke-dasharray:4",
-    ]
-    return "\n".join([*lines, *edges, *styles])
+class _Reader:
+    """From events to hops. What many events say alike is in memory once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Any] = {}
+
+    def hops(self, event: Mapping[str, Any]) -> Iterator[Hop]:
+        """Only of what was done: a START or a FAIL moved nothing."""
+        if event["eventType"] != "COMPLETE":
+            return
+        at = parse_time(event["eventTime"].replace("Z", "+00:00"))
+        job = intern(f"{event['job']['namespace']}.{event['job']['name']}")
+        run_id = str(event["run"]["runId"])
+        sources = [self._end(each) for each in event.get("inputs") or ()]
+        for output in event.get("outputs") or ():
+            target = self._end(output)
+            fields = ((output.get("facets") or {}).get("columnLineage") or {}).get("fields") or {}
+            masked = self._once(
+                tuple(sorted(intern(name) for name, edge in fields.items() if _is_masked(edge)))
+            )
+            edges = _edges(fields)
+            for source in sources:
+                along = self._once(tuple(edges.get((source.namespace, source.name), ())))
+                yield Hop(source, target, job, run_id, at, masked, along)
+
+    def _end(self, dataset: Mapping[str, Any]) -> End:
+        facets = dataset.get("facets") or {}
+        facet = facets.get(ENCRYPTION) or {}
+        rest, transit = facet.get("atRest") or {}, facet.get("inTransit") or {}
+        carried = str(transit.get("protocol") or "unknown")
+        if transit.get("protocol") not in (None, "none") and transit.get("peerVerified") is not True:
+            carried += ", peer not verified"
+        end: End = self._once(
+            End(
+                intern(dataset["namespace"]),
+                intern(dataset["name"]),
+                intern(str(facet.get("status") or "unknown")),
+                f"{rest.get('scheme') or 'unknown'} ({rest.get('evidence') or 'unknown'})",
+                carried,
+                tuple(self._once(each) for each in _columns(facet, facets)),
+                tuple(map(str, facet.get("warnings") or ())),
+            )
+        )
+        return end
+
+    def _once(self, value: Any) -> Any:
+        return self._known.setdefault(value, value)
 
 
-def _hops(event: Mapping[str, Any]) -> Iterator[Hop]:
-    """Only of what was done: a START or a FAIL moved nothing."""
-    if event["eventType"] != "COMPLETE":
-        return
-    at = parse_time(str(event["eventTime"]).replace("Z", "+00:00"))
-    job = f"{event['job']['namespace']}.{event['job']['name']}"
-    for output in event.get("outputs") or ():
-        edges = ((output.get("facets") or {}).get("columnLineage") or {}).get("fields") or {}
-        masked = tuple(sorted(name for name, edge in edges.items() if _is_masked(edge)))
-        for source in event.get("inputs") or ():
-            yield Hop(_end(source), _end(output), job, str(event["run"]["runId"]), at, masked)
+def _columns(facet: Mapping[str, Any], facets: Mapping[str, Any]) -> Iterator[Column]:
+    """Of our facet; and of those that it leaves out, what the standard's tags say."""
+    named = set()
+    for each in facet.get("columns") or ():
+        named.add(each["name"])
+        yield Column(
+            intern(each["name"]), each.get("classification"), intern(str(each.get("protection") or "unknown"))
+        )
+    for tag in (facets.get("tags") or {}).get("tags") or ():
+        if tag.get("key") == "classification" and tag.get("field") and tag["field"] not in named:
+            yield Column(intern(tag["field"]), str(tag.get("value")), "unknown")
 
 
-def _end(dataset: Mapping[str, Any]) -> End:
-    facet = (dataset.get("facets") or {}).get(ENCRYPTION) or {}
-    rest, transit = facet.get("atRest") or {}, facet.get("inTransit") or {}
-    carried = str(transit.get("protocol") or "unknown")
-    if transit.get("protocol") not in (None, "none") and transit.get("peerVerified") is not True:
-        carried += ", peer not verified"
-    return End(
-        str(dataset["namespace"]),
-        str(dataset["name"]),
-        str(facet.get("status") or "unknown"),
-        f"{rest.get('scheme') or 'unknown'} ({rest.get('evidence') or 'unknown'})",
-        carried,
-    )
+def _edges(fields: Mapping[str, Any]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """By source dataset. What only decides which rows there are (``INDIRECT``) carries no value."""
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for target, edge in fields.items():
+        for each in edge.get("inputFields") or ():
+            steps = each.get("transformations") or ()
+            if "field" not in each or (steps and all(step.get("type") == "INDIRECT" for step in steps)):
+                continue
+            found.setdefault((each["namespace"], each["name"]), []).append(
+                (intern(target), intern(each["field"]))
+            )
+    return found
 
 
 def _is_masked(edge: Mapping[str, Any]) -> bool:
@@ -189,18 +271,15 @@ def _is_masked(edge: Mapping[str, Any]) -> bool:
     return any(step.get("masking") for step in steps) or edge.get("transformationType") == "MASKED"
 
 
-def _end_as_dict(end: End) -> dict[str, str]:
+def _end_as_dict(end: End) -> dict[str, Any]:
     return {
         "namespace": end.namespace,
         "name": end.name,
         "status": end.status,
         "atRest": end.at_rest,
         "inTransit": end.in_transit,
+        "warnings": list(end.warnings),
     }
-
-
-def _plain(text: str) -> str:
-    return text.replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;").replace("\n", " ")
 
 
 def _some(names: Iterable[str]) -> str:

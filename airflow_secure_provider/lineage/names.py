@@ -5,7 +5,7 @@ Seen with Marquez 0.50. A node there is addressed by ``dataset:NAMESPACE:NAME`` 
 1. An event with a namespace that holds anything but letters, digits and ``_-.@+:;=/`` is answered 400. Some of its namespaces are
    stored all the same, and from then on the list of namespaces is answered 500.
 2. ``:`` parts an address, unless ``//`` or a digit follows. So in a namespace any other one breaks it, as in ARNs; and where the
-   namespace has one, so does a name that begins with a digit or ``//``: ``s3://lake`` and ``2026/11/20.csv``.
+   namespace has one, so does a name or a namespace that begins with a digit or ``//``: ``s3://lake`` and ``2026/11/20.csv``.
 3. ``#`` begins a version. In a name it breaks column lineage; ``:`` in a name breaks the lineage of one column.
 4. A line break in a name breaks the address.
 
@@ -22,7 +22,7 @@ from typing import Any
 _AMBIGUOUS = r"@(?=[0-9A-F]{2})"
 _IN_NAMESPACE = re.compile(rf"{_AMBIGUOUS}|[^A-Za-z0-9_\-.@+:;=/]|:(?!//|[0-9])")
 _IN_NAME = re.compile(rf"{_AMBIGUOUS}|[:#\x00-\x1f\x7f\x85\u2028\u2029]")
-_FIRST_IN_NAME = re.compile(r"\A(?:[0-9]|/(?=/))")
+_FIRST = re.compile(r"\A(?:[0-9]|/(?=/))")
 _ENCODED = re.compile(r"(?:@[0-9A-F]{2})+")
 
 Pair = tuple[str, str]
@@ -33,7 +33,7 @@ def encoded(namespace: str, name: str) -> Pair:
     safe_namespace = _IN_NAMESPACE.sub(_hex, namespace)
     safe_name = _IN_NAME.sub(_hex, name)
     if ":" in safe_namespace:
-        safe_name = _FIRST_IN_NAME.sub(_hex, safe_name)
+        safe_namespace, safe_name = _FIRST.sub(_hex, safe_namespace), _FIRST.sub(_hex, safe_name)
     return safe_namespace, safe_name
 
 

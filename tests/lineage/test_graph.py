@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -13,7 +14,8 @@ from click.testing import CliRunner, Result
 
 from airflow_secure_provider.cli.main import cli
 from airflow_secure_provider.errors import ConfigurationError
-from airflow_secure_provider.lineage.graph import mermaid, parse_time, read
+from airflow_secure_provider.lineage.drawing import mermaid
+from airflow_secure_provider.lineage.graph import parse_time, read
 from tests.tls_server import TlsServer
 
 LAKE, DB = "s3://lake", "postgres://db:5432"
@@ -81,15 +83,18 @@ def test_the_last_of_each_job_counts_and_circles_end() -> None:
 
 
 def test_downstream_and_as_of() -> None:
-    graph = read(EVENTS, datetime(2026, 1, 1, 12, tzinfo=UTC))
-    (hop,) = graph.walk(f"{LAKE}/people.csv", upstream=False)
+    graph, noon = read(EVENTS), datetime(2026, 1, 1, 12, tzinfo=UTC)
+    (hop,) = graph.walk(f"{LAKE}/people.csv", upstream=False, as_of=noon)
     assert (hop.run_id, hop.source.status) == ("run-load-1", "exposed")
-    assert graph.walk(f"{DB}/crm.crm.people", upstream=False) == []
+    assert graph.walk(f"{DB}/crm.crm.people", upstream=False, as_of=noon) == []
+    assert [each.run_id for each in graph.hops(noon)] == ["run-load-1"]
+    graph.add(replace(hop, at=datetime(2026, 1, 1, 6, tzinfo=UTC), run_id="late"))  # events come in any order
+    assert graph.walk(f"{LAKE}/people.csv", upstream=False, as_of=noon)[0].run_id == "late"
 
 
 def test_silence_is_unknown() -> None:
     bare = {"namespace": LAKE, "name": "x"}
-    (hop,) = read([event("j", 1, bare, bare)]).hops.values()
+    (hop,) = read([event("j", 1, bare, bare)]).hops()
     assert (hop.source.status, hop.source.at_rest, hop.source.in_transit) == (
         "unknown",
         "unknown (unknown)",
@@ -112,7 +117,7 @@ def test_names() -> None:
 
 def test_mermaid_escapes() -> None:
     evil = dataset(LAKE, '"]; click x "javascript:<b>')
-    text = mermaid(read([event("j", 1, evil, dataset(DB, "t"))]).hops.values())
+    text = mermaid(read([event("j", 1, evil, dataset(DB, "t"))]).hops())
     assert text.startswith("flowchart LR\n")
     assert '"]; click' not in text
     assert "<b>" not in text

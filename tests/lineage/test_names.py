@@ -40,6 +40,8 @@ def test_what_is_carried(name: tuple[str, str], carried: tuple[str, str]) -> Non
 @example("@3A", "@40")
 @example("@", "3A#")
 @example("a:1", "@31")
+@example("0:0", "a")
+@example("//a:0", "0")
 def test_it_is_found_again_and_can_be_addressed(namespace: str, name: str) -> None:
     there = encoded(namespace, name)
     assert decoded(*there) == (namespace, name)
