@@ -43,6 +43,15 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "aws_default",
                         "default": "",
                     },
+                    "contracts": {
+                        "description": "A local folder of data contracts (ODCS), also in folders below it. What they say of a dataset's "
+                        "columns is then known whoever touches it: lineage of stock operators shows the classes, and a class that "
+                        "would sink is flagged there and refused by our operators.\n",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "/opt/airflow/contracts",
+                        "default": "",
+                    },
                     "lease_journal": {
                         "description": "A local folder in which task processes note the ids of their leases for as long as "
                         "they have them, for `airflow-secure leases sweep`. Empty for secure_provider_leases below "

@@ -82,7 +82,7 @@ class Policy:
                 continue
             if state.protection is not Protection.NULLIFY and not self._may_lower(rule, recorded):
                 problems.append(
-                    f"column {rule.name!r} is recorded as {recorded} and the contract calls it {rule.classification}: "
+                    f"column {rule.name!r} is known as {recorded} and the contract calls it {rule.classification}: "
                     f"classify it {recorded}, or take out its values (drop, nullify, redact wholly"
                     f"{', generalize' if self._takes(recorded, Protection.GENERALIZE) else ''})"
                 )

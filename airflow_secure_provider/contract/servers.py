@@ -24,10 +24,25 @@ def declared_at_rest(body: Mapping[str, Any], where: str) -> dict[str, AtRest]:
             if custom["property"] != _PROPERTY:
                 continue
             place = f"contract {where}, server {server['server']!r}"
-            namespace, at_rest = _namespace(server, place), _at_rest(custom["value"], place, where)
+            namespace, at_rest = namespace_of(server), _at_rest(custom["value"], place, where)
+            if namespace is None:
+                raise ContractError(
+                    f"{place} has {_PROPERTY}, which is understood for type postgres, and for s3 with a location s3://…; "
+                    "declare others in [secure_provider] declared_at_rest"
+                )
             if found.setdefault(namespace, at_rest) != at_rest:
                 raise ContractError(f"{place}: {namespace} is declared twice, and differently")
     return found
+
+
+def namespace_of(server: Mapping[str, Any]) -> str | None:
+    """Of the datasets on it, as OpenLineage names them; ``None`` for a type that is not known here."""
+    kind = server.get("type")
+    if kind in ("postgres", "postgresql"):
+        return f"postgres://{server['host']}:{server.get('port', _POSTGRES_PORT)}"
+    if kind == "s3" and str(server.get("location", "")).startswith("s3://"):
+        return "s3://" + str(server["location"]).removeprefix("s3://").partition("/")[0]
+    return None
 
 
 def owners(body: Mapping[str, Any]) -> tuple[Owner, ...]:
@@ -43,18 +58,6 @@ def owners(body: Mapping[str, Any]) -> tuple[Owner, ...]:
             for each in members
             if "owner" in str(each.get("role") or "").lower() and not each.get("dateOut")
         ),
-    )
-
-
-def _namespace(server: Mapping[str, Any], place: str) -> str:
-    kind = server.get("type")
-    if kind in ("postgres", "postgresql"):
-        return f"postgres://{server['host']}:{server.get('port', _POSTGRES_PORT)}"
-    if kind == "s3" and str(server.get("location", "")).startswith("s3://"):
-        return "s3://" + str(server["location"]).removeprefix("s3://").partition("/")[0]
-    raise ContractError(
-        f"{place} has {_PROPERTY}, which is understood for type postgres, and for s3 with a location s3://…; "
-        "declare others in [secure_provider] declared_at_rest"
     )
 
 

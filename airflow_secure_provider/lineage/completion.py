@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from .classifying import Classes, classify
 from .facets import ENCRYPTION
 from .observations import OBSERVED
 
+log = logging.getLogger(__name__)
 
-def completed(event: dict[str, Any]) -> dict[str, Any]:
-    """The event, redacted with the masker of now, and with the encryption facet on each dataset.
+
+def completed(event: dict[str, Any], known: Classes) -> dict[str, Any]:
+    """The event, redacted with the masker of now, with the encryption facet on each dataset and the classes of their columns.
 
     The stock provider copies the masker when it starts: what is masked later, as a leased password is, would stand in the clear
     in the message of an exception.
@@ -20,6 +24,10 @@ def completed(event: dict[str, Any]) -> dict[str, Any]:
             facets = dataset.setdefault("facets", {})
             if ENCRYPTION not in facets:
                 facets[ENCRYPTION] = OBSERVED.facet(dataset["namespace"], dataset["name"])
+    try:
+        classify(clean, known)
+    except Exception as error:  # noqa: BLE001 (an event in a form of its own must not be lost)
+        log.warning("the columns of an event could not be classified: %s", type(error).__name__)
     return clean
 
 

@@ -5,7 +5,7 @@ Beside it go the standard facets, so that consumers that know only the standard 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import attr
@@ -25,13 +25,22 @@ from openlineage.client.facet_v2 import (
 )
 from openlineage.client.serde import Serde
 
-from ..model import ColumnEdge, ColumnStatus, ContractRef, DatasetStatus, Protection, TransferReport
+from ..model import (
+    Classification,
+    ColumnEdge,
+    ColumnStatus,
+    ContractRef,
+    DatasetStatus,
+    Protection,
+    TransferReport,
+)
 from ..stores.formats import FileFormat
 
 ENCRYPTION = "secureProvider_encryption"
 CREDENTIALS = "secureProvider_credentials"
 CONTRACT = "secureProvider_contract"
 _SOURCE = "airflow-secure-provider"
+_TAG = "classification"
 
 
 @attr.define
@@ -198,6 +207,16 @@ def encryption(status: DatasetStatus) -> dict[str, Any]:
     return facet
 
 
+def classification_tags(classes: Mapping[str, Classification]) -> dict[str, Any]:
+    """The tags facet as JSON, for columns of which only the class is known."""
+    tags = [
+        tags_dataset.TagsDatasetFacetFields(key=_TAG, value=str(each), source=_SOURCE, field=name)
+        for name, each in classes.items()
+    ]
+    facet: dict[str, Any] = Serde.to_dict(tags_dataset.TagsDatasetFacet(tags=tags))
+    return facet
+
+
 def named_dataset(namespace: str, name: str) -> Dataset:
     """A dataset of which nothing was seen: its status is unknown, not absent."""
     return Dataset(namespace, name, facets={ENCRYPTION: EncryptionDatasetFacet(**UNKNOWN)})
@@ -269,7 +288,7 @@ def _tags(columns: Iterable[ColumnStatus]) -> Iterable[tags_dataset.TagsDatasetF
     for column in columns:
         if column.classification is not None:
             yield tags_dataset.TagsDatasetFacetFields(
-                key="classification", value=str(column.classification), source=_SOURCE, field=column.name
+                key=_TAG, value=str(column.classification), source=_SOURCE, field=column.name
             )
 
 

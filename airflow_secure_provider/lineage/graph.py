@@ -181,6 +181,11 @@ def read(lines: Iterable[str]) -> Graph:
     return graph
 
 
+def hops_of(event: Mapping[str, Any]) -> list[Hop]:
+    """Of one event; none if it is not of something that was done."""
+    return list(_Reader().hops(event))
+
+
 def parse_time(text: str) -> datetime:
     """ISO 8601; without a zone it is UTC. :raises ConfigurationError: for anything else."""
     try:

@@ -98,9 +98,14 @@ class SecureTransport(Transport):
 
     def emit(self, event: Any) -> None:
         """:raises SpoolFull: with ``on_full="fail"``; StoreError, if the event could not be kept."""
+        from airflow.sdk.configuration import conf
+
+        from .classifying import configured_classes
         from .completion import completed
 
-        body = completed(Serde.to_dict(event))
+        folder = conf.get("secure_provider", "contracts", fallback="")
+        known = configured_classes(folder, self.spool.folder / ".classes.json")
+        body = completed(Serde.to_dict(event), known)
         if self.spool.put(body) is not None:
             self._send_within(
                 float(self.config.max_delay_seconds), str((body.get("run") or {}).get("runId") or "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,12 @@ from .. import leases
 from ..connections import resolve_connections, vault_backend
 from ..contract.policy import BUILT_IN, Policy
 from ..contract.policy_document import from_document
+from ..contract.registry import Registry
 from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, StoreError
 from ..keyrings.opening import open_keyset
 from ..lineage.declarations import declarations
-from ..model import AtRest
+from ..model import AtRest, Classification
 from ..objects.encryption_sdk_keys import RawAesKey
 from ..stores.at_rest import rds_at_rest
 from ..stores.s3 import read_small
@@ -87,6 +89,14 @@ class HookClients:
             aws_conn_id=conn_id or self._task.aws_conn_id, client_type="kms", region_name=region
         )
         return self._client_of(hook)
+
+    def known_classes(self) -> Callable[[str, str], Mapping[str, Classification]]:
+        """What the contracts in ``[secure_provider] contracts`` say.
+
+        :raises ConfigurationError: if there is no such folder.
+        """
+        folder = conf.get("secure_provider", "contracts", fallback="")
+        return (Registry.read(Path(folder)) if folder else Registry()).classes
 
     def ask_at_rest(self, namespace: str) -> AtRest | None:
         """What RDS says of a database, where ``[secure_provider] rds_conn_id`` names who may ask it."""

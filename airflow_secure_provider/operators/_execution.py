@@ -69,6 +69,7 @@ class Execution(HookClients):
             extra_columns=operator.extra_columns,
             declared_at_rest=declared_at_rest(),
             ask_at_rest=self.ask_at_rest,
+            known_classes=self.known_classes(),
             reject=self._reject(),
         )
 

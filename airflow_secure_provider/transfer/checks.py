@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ..contract.contract import Contract, quoted
 from ..crypto.keyset import Keyset
 from ..errors import ConfigurationError, ContractError
-from ..model import AtRest, ColumnRule, ColumnStatus, DatasetStatus, Protection, algorithm
+from ..model import AtRest, Classification, ColumnRule, ColumnStatus, DatasetStatus, Protection, algorithm
 from ..protection.plan import ColumnStep, plain_parameters, plan
 from ..stores.states import Domain
 from .quarantine import RejectTo
@@ -28,6 +28,7 @@ class Options:
     :param extra_columns: source columns outside the contract: ``refuse`` or ``drop``.
     :param declared_at_rest: what people declared of stores, by dataset namespace.
     :param ask_at_rest: gives what a store itself says of how it rests, by dataset namespace; ``None`` where it says nothing.
+    :param known_classes: what contracts say of any dataset's columns, by OpenLineage namespace and name.
     :param reject: where rows go that do not fit; without it the first one ends the transfer.
     """
 
@@ -37,6 +38,7 @@ class Options:
     extra_columns: str = "refuse"
     declared_at_rest: Mapping[str, AtRest] = field(default_factory=dict)
     ask_at_rest: Callable[[str], AtRest | None] = lambda namespace: None
+    known_classes: Callable[[str, str], Mapping[str, Classification]] = lambda namespace, name: {}
     reject: RejectTo | None = None
 
     def check_words(self) -> None:
@@ -72,8 +74,9 @@ def check(
     :raises ContractError: if a column, the source or the target does not meet what is required.
     """
     # Before the first byte of the source's content is asked for: its columns are.
-    contract.policy.check_classes(contract.rules, opened.states, opened.status.dataset.uri)
-    contract.policy.check_source(contract.rules, opened.status, opened.states)
+    known = _known_states(contract, opened, options)
+    contract.policy.check_classes(contract.rules, known, opened.status.dataset.uri)
+    contract.policy.check_source(contract.rules, opened.status, known)
     where = opened.status.dataset.uri
     drift = [
         f"{where}: {each}"
@@ -113,6 +116,22 @@ def _check_purpose(steps: Sequence[ColumnStep], purpose: str | None) -> None:
         )
     if purpose is not None and not purpose.strip():
         raise ConfigurationError("purpose= is empty; say what the values are needed for, such as the ticket")
+
+
+def _known_states(contract: Contract, opened: OpenSource, options: Options) -> Mapping[str, ColumnStatus]:
+    """What is recorded of the source's columns; of the others the class that a contract of the source gives them."""
+    here = opened.status.dataset
+    known: dict[str, ColumnStatus] = {}
+    for rule in contract.rules:
+        classes = [
+            classification
+            for dataset, column in opened.origins.get(rule.name) or [(here, rule.name)]
+            if (classification := options.known_classes(dataset.namespace, dataset.name).get(column))
+        ]
+        if classes:
+            strictest = max(classes, key=lambda each: each.rank)
+            known[rule.name] = ColumnStatus(rule.name, strictest, Protection.NONE)
+    return known | dict(opened.states)
 
 
 def _versions(rules: Sequence[ColumnRule], keyset: Keyset | None, target: OpenTarget) -> Mapping[Domain, int]:

@@ -145,6 +145,20 @@ def test_the_columns_of_a_query(stage: Stage, others: str) -> None:
     }
 
 
+def test_classes_travel_and_one_that_sinks_is_flagged(stage: Stage, others: str) -> None:
+    run_id = stage.run("stock_in")
+    (target,) = complete(stage, "stock_in", "load")["outputs"]
+    facet = target["facets"]["secureProvider_encryption"]
+    warning = (
+        f"column 'name' is called internal, and restricted arrives in it from 'name' of s3://{LAKE}/stock.csv"
+    )
+    assert facet["warnings"] == [warning]
+    assert warning in stage.airflow.task_log("stock_in", run_id, "load")
+    (derived,) = complete(stage, "stock_others", "derive")["outputs"]
+    classes = {tag["field"]: tag["value"] for tag in derived["facets"]["tags"]["tags"]}
+    assert classes == {"id": "internal", "name": "internal"}
+
+
 def test_the_spool_is_empty_in_the_end(stage: Stage) -> None:
     spool = stage.world.events.parent / "spool"
     assert [each.name for each in spool.iterdir() if not each.name.startswith(".")] == []

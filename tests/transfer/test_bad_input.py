@@ -806,7 +806,7 @@ def test_a_second_contract_does_not_lower_a_class(
     columns = dict.fromkeys(HEADER, "drop") | {"id": "none", column: {"classification": "internal", **rule}}
     refuses(
         ContractError,
-        (f"column '{column}' is recorded as {recorded} and the contract calls it", "take out its values"),
+        (f"column '{column}' is known as {recorded} and the contract calls it", "take out its values"),
         lambda: world.load(
             world.table_source(), columns, "crm.leak", options=world.options(reveal_with=world.lake.keyset)
         ),

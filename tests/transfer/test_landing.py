@@ -241,7 +241,7 @@ def test_a_query(landing: Landing) -> None:
     to = landing.target()
     lower = {"id": {"method": "none", "type": "integer"}, "email": "none", "amount": "none"}
     with pytest.raises(
-        ContractError, match="column 'email' is recorded as restricted and the contract calls it internal"
+        ContractError, match="column 'email' is known as restricted and the contract calls it internal"
     ):
         world.load(world.source(to.uri, context={}), lower)
 

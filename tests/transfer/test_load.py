@@ -31,11 +31,12 @@ from airflow_secure_provider.errors import (
     StoreError,
     StoreUnavailable,
 )
-from airflow_secure_provider.model import AtRest, Evidence, Status
+from airflow_secure_provider.model import AtRest, Classification, Evidence, Status
 from airflow_secure_provider.stores.formats import FileFormat
 from sandbox.ca import Authority
 from sandbox.postgres import Database, Postgres
 
+from .conftest import Refuses
 from .world import (
     BUCKET,
     CANARY,
@@ -487,6 +488,17 @@ def test_append_keeps_the_higher_class(world: World) -> None:
             "SELECT classification FROM secure_provider.column_state WHERE column_name = 'amount'"
         )
     assert classes == [("internal",), ("confidential",), ("confidential",)]
+
+
+def test_a_class_that_another_contract_gives_may_not_sink(world: World, refuses: Refuses) -> None:
+    def known(namespace: str, name: str) -> dict[str, Classification]:
+        return {"notes": Classification.RESTRICTED} if namespace == f"s3://{BUCKET}" else {}
+
+    refuses(
+        ContractError,
+        ("column 'notes' is known as restricted and the contract calls it internal", "source s3://"),
+        lambda: world.load_rows(customers(2), options=world.options(known_classes=known)),
+    )
 
 
 def test_replace_leaves_only_the_new_rows(world: World) -> None:

@@ -133,7 +133,7 @@ def test_a_table_becomes_an_object_and_comes_back(loaded: World, ending: str) ->
     assert loaded.query(
         "SELECT count(*) FROM crm.back b JOIN crm.customers c USING (id, email) WHERE b.amount = c.amount"
     ) == [(1000,)]
-    with pytest.raises(ContractError, match="is recorded as restricted and the contract calls it internal"):
+    with pytest.raises(ContractError, match="is known as restricted and the contract calls it internal"):
         loaded.load(
             loaded.source(to.uri, context={}), {**back, "email": "encrypt"}, "crm.back", mode="replace"
         )

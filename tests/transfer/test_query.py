@@ -143,7 +143,7 @@ def test_what_a_query_uses(crm: World, text: str, used: set[str]) -> None:
 )
 def test_what_is_computed_counts_as_the_highest_class_used(crm: World, text: str) -> None:
     crm.execute("CREATE MATERIALIZED VIEW crm.kept AS SELECT email AS mail FROM crm.customers")
-    with pytest.raises(ContractError, match="column 'country' is recorded as confidential"):
+    with pytest.raises(ContractError, match="column 'country' is known as confidential"):
         run(crm, text, {"country": "none"})
 
 
@@ -152,7 +152,7 @@ def test_what_is_computed_of_plain_restricted_values_is_restricted(crm: World) -
         "UPDATE secure_provider.column_state SET protection = 'redact', domain = NULL, keyset_id = NULL, key_version = NULL "
         "WHERE target = 'crm.orders' AND column_name = 'email'"
     )
-    with pytest.raises(ContractError, match="column 'country' is recorded as restricted"):
+    with pytest.raises(ContractError, match="column 'country' is known as restricted"):
         run(crm, "SELECT upper(email) AS country FROM crm.orders", {"country": "none"})
 
 
