@@ -240,9 +240,12 @@ def _transit_key(uri: str, aws_conn_id: str) -> str | None:
 
 
 def _lineage() -> Iterator[Finding]:
-    from ..inspection.services import check_lineage, check_spool
+    from airflow.sdk.configuration import conf
 
-    configured = _transport()
+    from ..inspection.lineage import check_lineage, check_spool
+    from ..lineage.transport import send_once
+
+    configured = whole = _transport()
     while configured:
         if configured.get("spool"):
             from pathlib import Path
@@ -254,7 +257,8 @@ def _lineage() -> Iterator[Finding]:
         if not isinstance(configured.get("transport"), dict):
             break
         configured = configured["transport"]  # what sends is inside
-    yield check_lineage(configured)
+    namespace = conf.get("openlineage", "namespace", fallback="default")
+    yield check_lineage(configured, partial(send_once, whole), namespace)
 
 
 def _transport() -> Any:

@@ -1,4 +1,4 @@
-"""PostgreSQL's TLS, a bucket's encryption, keysets, and where lineage goes."""
+"""PostgreSQL's TLS, a bucket's encryption, and keysets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from .findings import Finding, failed, ok, unknown, warning
 from .tls import SOON_DAYS, NoTls, handshake, tls_problem
 
 _POSTGRES_PORT = 5432
-_PORTS = {"https": 443, "http": 80}
 
 
 def check_postgres(name: str, host: str | None, port: int | None, extra: Mapping[str, Any]) -> Finding:
@@ -141,85 +140,3 @@ def check_bucket(bucket: str, client: Any) -> Finding:
     if scheme == "SSE-S3":
         said += ", which is no proof for restricted columns: encrypt on this side, or with a KMS key"
     return ok("s3", subject, said)
-
-
-def check_spool(folder: str, waiting: int, dropped: int) -> Finding:
-    """Where lineage events wait for their server.
-
-    :param folder: ``spool`` of [openlineage] transport.
-    """
-    import os
-    from pathlib import Path
-
-    subject = f"spool {folder}"
-    above = next(each for each in (Path(folder), *Path(folder).parents) if each.exists())
-    if not os.access(above, os.W_OK):
-        return failed("lineage", subject, f"{above} can't be written by this user")
-    if _file_system(above) in ("tmpfs", "ramfs", "overlay"):
-        return warning(
-            "lineage",
-            subject,
-            f"it is on {_file_system(above)}, which does not outlive the machine or container: choose a disk",
-        )
-    if dropped:
-        return warning(
-            "lineage",
-            subject,
-            f"{dropped} events were dropped for want of room; raise spool_bytes, see the server",
-        )
-    return (warning if waiting else ok)(
-        "lineage", subject, f"{waiting} events wait" if waiting else "on disk, nothing waits"
-    )
-
-
-def _file_system(path: Any) -> str:
-    """By the longest mount point above; empty where there is no /proc."""
-    best, kind = "", ""
-    try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:
-            for line in mounts:
-                where, found = line.split()[1:3]
-                inside = f"{path}/".startswith(f"{where.rstrip('/')}/")
-                if inside and len(where) >= len(best):
-                    best, kind = where, found
-    except OSError:
-        return ""
-    return kind
-
-
-def check_lineage(transport: Mapping[str, Any] | None) -> Finding:
-    """:param transport: as the OpenLineage provider has it; None if there is none."""
-    if not transport:
-        return warning(
-            "lineage",
-            "OpenLineage",
-            "no transport is configured, so no lineage is sent; set [openlineage] transport",
-        )
-    kind = str(transport.get("type"))
-    url = str(transport.get("url") or "")
-    if kind not in ("http", "async_http"):
-        return ok("lineage", "OpenLineage", f"transport {kind}")
-    if kind == "async_http":
-        return warning("lineage", "OpenLineage", "async_http loses events of forked tasks; use http")
-    split = urlsplit(url)
-    subject = f"OpenLineage at {split.scheme}://{split.hostname}"
-    import socket
-
-    try:
-        with socket.create_connection(
-            (split.hostname or "", split.port or _PORTS.get(split.scheme, 80)), timeout=3.0
-        ):
-            pass
-    except ValueError:
-        return failed("lineage", "OpenLineage", "the url of its transport has no valid port")
-    except OSError as error:
-        return failed(
-            "lineage",
-            subject,
-            f"{tls_problem(error)}: every event of every task would wait for it, and be lost",
-        )
-    if split.scheme == "https":
-        return ok("lineage", subject, "reachable")
-    return warning(
-        "lineage", subject, "reachable, over plaintext http: names of tables and columns pass in the clear"
-    )

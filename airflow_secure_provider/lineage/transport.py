@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _DELAY_SECONDS = 2.0
 _REST_SECONDS = 15.0
+_CLOSE_SECONDS = 10.0
 _ON_FULL = ("fail", "drop")
 _NAMES = ("openlineage", "marquez")
 # Answers that the same event may not get at another time.
@@ -116,6 +117,12 @@ class SecureTransport(Transport):
         (self.spool.folder / ".rests").unlink(missing_ok=True)
         return self.spool.flush(self._send)
 
+    def send(self, event: Mapping[str, Any]) -> None:
+        """At once, past the spool; raises what the inner transport raises."""
+        # Only here: what lies in the spool, or is refused, keeps its names.
+        sent = renamed(event, encoded) if self.config.names == "marquez" else event
+        self._inner.emit(sent)  # type: ignore[arg-type]  # it is serialized all the same
+
     def close(self, timeout: float = -1) -> bool:
         return bool(self._inner.close(timeout))
 
@@ -140,9 +147,7 @@ class SecureTransport(Transport):
         if self._rests():
             return Answer.LATER
         try:
-            # Only here: what lies in the spool, or is refused, keeps its names.
-            sent = renamed(event, encoded) if self.config.names == "marquez" else event
-            self._inner.emit(sent)  # type: ignore[arg-type]  # it is serialized all the same
+            self.send(event)
         except Exception as error:  # noqa: BLE001 (of anybody's transport; its text may quote the event)
             status = getattr(getattr(error, "response", None), "status_code", None)
             if status is not None and 400 <= status < 500 and status not in _PASSING:
@@ -169,6 +174,27 @@ class SecureTransport(Transport):
                 self.spool.folder,
             )
         marker.touch(mode=0o600)
+
+
+def send_once(configured: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+    """One event through a transport as it is configured, and not by way of a spool; raises if it is not taken."""
+    from openlineage.client.transport import get_default_factory
+
+    transport = get_default_factory().create(_without_retries(configured))
+    try:
+        (transport.send if isinstance(transport, SecureTransport) else transport.emit)(event)  # type: ignore[arg-type]
+    finally:
+        transport.close(_CLOSE_SECONDS)
+
+
+def _without_retries(configured: Mapping[str, Any]) -> dict[str, Any]:
+    """The client's own would have somebody wait for ten seconds until it says why."""
+    changed = dict(configured)
+    if isinstance(changed.get("transport"), Mapping):
+        changed["transport"] = _without_retries(changed["transport"])
+    if changed.get("type") == "http":
+        changed["retry"] = {"total": 0}
+    return changed
 
 
 def transport_of(configured: Mapping[str, Any]) -> SecureTransport:

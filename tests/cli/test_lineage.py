@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from airflow_secure_provider.cli.main import cli
 from airflow_secure_provider.inspection.findings import Verdict
-from airflow_secure_provider.inspection.services import check_spool
+from airflow_secure_provider.inspection.lineage import check_spool
 from airflow_secure_provider.lineage.spool import Spool
 from tests.lineage.server import LineageServer
 from tests.lineage.test_spool import RUNS, config

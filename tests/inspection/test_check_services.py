@@ -14,10 +14,10 @@ import pytest
 from airflow_secure_provider.crypto.keyset import create, unwrap
 from airflow_secure_provider.errors import KeyringError
 from airflow_secure_provider.inspection.findings import Verdict
+from airflow_secure_provider.inspection.lineage import check_lineage
 from airflow_secure_provider.inspection.services import (
     check_bucket,
     check_keyset,
-    check_lineage,
     check_postgres,
     check_transit_audit,
 )
@@ -116,18 +116,22 @@ def test_a_bucket(aws: Aws) -> None:
     ("transport", "verdict", "says"),
     [
         (None, Verdict.WARNING, "no transport"),
-        ({"type": "file"}, Verdict.OK, "transport file"),
+        ({"type": "console"}, Verdict.OK, "transport console"),
+        ({"type": "file"}, Verdict.OK, "it took an event (job 'airflow-secure check' in namespace 'prod')"),
         ({"type": "async_http", "url": "https://x"}, Verdict.WARNING, "loses events"),
         ({"type": "http", "url": "http://127.0.0.1:{closed}"}, Verdict.FAILED, "connection refused"),
         ({"type": "http", "url": "http://127.0.0.1:{open}"}, Verdict.WARNING, "plaintext"),
-        ({"type": "http", "url": "https://127.0.0.1:{open}"}, Verdict.OK, "reachable"),
+        ({"type": "http", "url": "https://127.0.0.1:{open}"}, Verdict.OK, "took an event"),
+        ({"type": "http", "url": "https://127.0.0.1:x"}, Verdict.FAILED, "no valid port"),
     ],
 )
 def test_lineage(transport: dict[str, str] | None, verdict: Verdict, says: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         ports = {"closed": free_port(), "open": listening.getsockname()[1]}
         given = {name: text.format(**ports) for name, text in transport.items()} if transport else None
-        found = check_lineage(given)
+        sent: list[Any] = []
+        found = check_lineage(given, sent.append, "prod")
+    assert bool(sent) == ("took an event" in found.detail)
     assert found.verdict == verdict
     assert says in found.detail
 
