@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import signal
 import statistics
@@ -17,8 +16,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from psycopg import sql
-
+from benchmarks._connections import connection_of_the_environment
 from benchmarks._vault_dags import KILLED_EACH, PAIRS, TASKS
 from sandbox.airflow import Airflow
 from sandbox.environment import short_directory
@@ -40,7 +38,7 @@ def figures() -> Iterator[tuple[str, float]]:
         shutil.copy(Path(__file__).with_name("_vault_dags.py"), dags / "vault_dags.py")
         environment = {
             **world.airflow_environment,
-            "AIRFLOW_CONN_CRM_ENV": _connection_from_the_environment(world),
+            "AIRFLOW_CONN_CRM_ENV": connection_of_the_environment(world),
             "AIRFLOW__CORE__PARALLELISM": "10",
             "BENCH_TIMES": times,
         }
@@ -118,11 +116,3 @@ def _users(world: World) -> int:
     with world.postgres.connect(dbname=DATABASE) as connection:
         row = connection.execute("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%'").fetchone()
     return int(row[0]) if row else 0
-
-
-def _connection_from_the_environment(world: World) -> str:
-    password = secrets.token_urlsafe(16)
-    with world.postgres.connect(dbname=DATABASE, autocommit=True) as connection:
-        statement = sql.SQL("CREATE ROLE bench_env LOGIN NOINHERIT PASSWORD {} IN ROLE crm_owner")
-        connection.execute(statement.format(password))
-    return json.dumps(world.postgres.airflow_connection(DATABASE, login="bench_env", password=password))

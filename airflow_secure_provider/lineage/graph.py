@@ -80,6 +80,8 @@ class Hop:
 class _Way:
     """All that one job did between two datasets, by time."""
 
+    source: str
+    target: str
     hops: list[Hop] = field(default_factory=list)
     times: list[datetime] = field(default_factory=list)
 
@@ -106,7 +108,7 @@ class Graph:
         source, target = hop.source.uri, hop.target.uri
         way = self._ways.get((hop.job, source, target))
         if way is None:
-            way = self._ways[hop.job, source, target] = _Way()
+            way = self._ways[hop.job, source, target] = _Way(source, target)
             self._into.setdefault(target, []).append(way)
             self._from.setdefault(source, []).append(way)
         way.hops.append(hop)
@@ -146,10 +148,14 @@ class Graph:
         found: list[Hop] = []
         seen, waiting = {dataset}, deque([dataset])
         while waiting:
-            near = [hop for way in beside.get(waiting.popleft(), ()) if (hop := way.at(as_of)) is not None]
-            for hop in sorted(near, key=lambda each: each.at, reverse=True):
+            near = [
+                (hop, way.source if upstream else way.target)
+                for way in beside.get(waiting.popleft(), ())
+                if (hop := way.at(as_of)) is not None
+            ]
+            near.sort(key=_when, reverse=True)
+            for hop, further in near:
                 found.append(hop)
-                further = hop.source.uri if upstream else hop.target.uri
                 if further not in seen:
                     seen.add(further)
                     waiting.append(further)
@@ -193,6 +199,10 @@ def parse_time(text: str) -> datetime:
     except ValueError:
         raise ConfigurationError(f"{text!r} is no time such as 2026-11-21T12:00:00+01:00") from None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def _when(found: tuple[Hop, str]) -> datetime:
+    return found[0].at
 
 
 class _Reader:
