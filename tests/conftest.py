@@ -32,7 +32,9 @@ def _isolate() -> None:
         AIRFLOW__CORE__LOAD_EXAMPLES="False",
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{home / 'airflow' / 'airflow.db'}",
         AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
-        **{name: value for name, value in os.environ.items() if name.startswith("TESTBED_")},
+        **{
+            n: value for n, value in os.environ.items() if n.startswith("TESTBED_") or n == "OPENLINEAGE_SPEC"
+        },
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from sandbox.environment import REPOSITORY
 from sandbox.world import LAKE
+from tests.lineage import official
 
 from .conftest import Stage
 
@@ -157,6 +158,14 @@ def test_classes_travel_and_one_that_sinks_is_flagged(stage: Stage, others: str)
     (derived,) = complete(stage, "stock_others", "derive")["outputs"]
     classes = {tag["field"]: tag["value"] for tag in derived["facets"]["tags"]["tags"]}
     assert classes == {"id": "internal", "name": "internal"}
+
+
+if official.SPEC:
+
+    def test_all_events_meet_the_official_schemas(stage: Stage, others: str) -> None:
+        events = [json.loads(line) for line in stage.world.events.read_text().splitlines()]
+        assert len(events) > 20
+        assert {problem for event in events for problem in official.problems(event)} == set()
 
 
 def test_the_spool_is_empty_in_the_end(stage: Stage) -> None:

@@ -9,10 +9,18 @@ from typing import Any
 
 import attr
 import pytest
+from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
+from openlineage.client.serde import Serde
 
 from airflow_secure_provider import leases
+from airflow_secure_provider.lineage.completion import completed
 from airflow_secure_provider.lineage.credentials import credential_facets
-from airflow_secure_provider.lineage.facets import input_datasets, named_dataset, output_dataset
+from airflow_secure_provider.lineage.facets import (
+    contract_facet,
+    input_datasets,
+    named_dataset,
+    output_dataset,
+)
 from airflow_secure_provider.model import (
     AtRest,
     Classification,
@@ -28,6 +36,8 @@ from airflow_secure_provider.model import (
     TransferReport,
     algorithm,
 )
+
+from . import official
 
 GOLDEN = Path(__file__).parent / "golden"
 TLS = InTransit("TLSv1.3", "TLS_AES_256_GCM_SHA384", True, False, Evidence.OBSERVED)
@@ -106,6 +116,26 @@ def test_golden(name: str, dataset: Any) -> None:
         path.write_text(got)
         pytest.fail(f"{path.name} was missing and is written now: read it, commit it")
     assert got == path.read_text()
+
+
+if official.SPEC:
+
+    def test_events_meet_the_official_schemas() -> None:
+        event = RunEvent(
+            eventType=RunState.COMPLETE,
+            eventTime="2026-01-01T00:00:00Z",
+            run=Run(
+                "00000000-0000-4000-8000-000000000001",
+                facets=dict(contract_facet(REPORT.contract, "met", "built-in")),
+            ),
+            job=Job("prod", "dag.task"),
+            producer="https://example.com",
+            inputs=input_datasets(SOURCE, REPORT.contract, replace(REPORT, rejected=2)),
+            outputs=[output_dataset(TARGET, REPORT.contract, REPORT)],
+        )
+        made = completed(Serde.to_dict(event), lambda namespace, name: {"id": Classification.INTERNAL})
+        assert official.problems(made) == []
+        assert official.problems({**made, "eventType": "DONE"}) != []  # it does look
 
 
 def test_the_report_is_json_and_states_both_ends() -> None:
