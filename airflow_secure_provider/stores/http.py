@@ -215,7 +215,7 @@ class Http:
             allow_redirects=False,
             stream=True,
         )
-        seen = transport_of(getattr(response.raw, "connection", None))
+        seen = transport_of(getattr(response.raw, "connection", None), response.raw)
         unseen = self.in_transit.evidence is Evidence.UNKNOWN
         self.in_transit = seen if unseen else weaker(self.in_transit, seen)
         return response

@@ -272,7 +272,8 @@ class _Body:
 
 
 def _transport(body: Any) -> InTransit:
-    return transport_of(getattr(getattr(body, "_raw_stream", None), "connection", None))
+    answer = getattr(body, "_raw_stream", None)
+    return transport_of(getattr(answer, "connection", None), answer)
 
 
 def observed(head: Mapping[str, Any]) -> AtRest:

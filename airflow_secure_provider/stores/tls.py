@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import socket as socket_module
 import ssl
 from typing import Any
 
 from ..model import Evidence, InTransit
 
 
-def transport_of(connection: Any) -> InTransit:
-    """TLS version, cipher and peer verification of the very socket of a urllib3 connection."""
+def transport_of(connection: Any, answer: Any = None) -> InTransit:
+    """TLS version, cipher and peer verification of the very socket of a urllib3 connection.
+
+    :param answer: urllib3's, which is not read to its end yet. If its server closes the connection after it, only the answer
+        still has the socket.
+    """
     socket = getattr(connection, "sock", None)
+    if socket is None:
+        socket = _socket_of(answer)
     if socket is None:
         return InTransit()
     if not isinstance(socket, ssl.SSLSocket):
@@ -26,6 +33,13 @@ def transport_of(connection: Any) -> InTransit:
         mutual=bool(getattr(connection, "cert_file", None)),
         evidence=Evidence.OBSERVED,
     )
+
+
+def _socket_of(answer: Any) -> Any:
+    """urllib3's answer → http.client's → its buffered file → the file → the socket. None where something is in between."""
+    for name in ("_fp", "fp", "raw", "_sock"):
+        answer = getattr(answer, name, None)
+    return answer if isinstance(answer, socket_module.socket) else None
 
 
 def weaker(one: InTransit, other: InTransit) -> InTransit:
