@@ -13,11 +13,11 @@ KEEP ?=
 export KEEP
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-long lint docs audit bench lock clean
+.PHONY: help install demo up down test test-long lint docs audit bench lock clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
-	@echo 'also: install, test-long, lint, docs, audit, bench (ONLY=GROUP), lock, clean'
+	@echo 'also: install, up, down, test-long, lint, docs, audit, bench (ONLY=GROUP), lock, clean'
 
 install: $(STAMP)
 
@@ -27,6 +27,10 @@ $(STAMP): pyproject.toml requirements/lock-py3.11.txt requirements/lock-py3.12.t
 
 demo: $(STAMP)
 	@$(BIN) sandbox.demo
+
+# docker-compose.yaml on a Docker engine: docs/howto/compose.md
+up down: $(STAMP)
+	@$(BIN) sandbox.compose $@
 
 test: $(STAMP)
 	@$(BIN) pytest -q -m 'not long'

@@ -20,7 +20,8 @@ from benchmarks._connections import connection_of_the_environment
 from benchmarks._vault_dags import KILLED_EACH, PAIRS, TASKS
 from sandbox.airflow import Airflow
 from sandbox.environment import short_directory
-from sandbox.world import DATABASE, World, running_world
+from sandbox.making import DATABASE
+from sandbox.world import World, running_world
 
 _ROLE = "database/creds/crm-loader"
 _SHORT_SECONDS = 15

@@ -6,11 +6,15 @@ PostgreSQL connection with ``sslmode=verify-full``), a keyset, and the tables of
 
 from __future__ import annotations
 
+import os
+
 from airflow.sdk import DAG, Asset
 
 from airflow_secure_provider.operators import EncryptedS3ToPostgresOperator, MaskColumnsOperator
 
 KEYSET = "s3://keys-vault/customers.keyset.json?id=customers"
+# None: the objects' keys are in AWS KMS. Where there is none, a connection that holds a raw AES key (docker-compose.yaml).
+LAKE_KEY = os.environ.get("LAKE_KEY_CONN_ID")
 DATABASE = {"postgres_conn_id": "crm", "set_role": "crm_owner"}
 
 with DAG("secure_customers", schedule=None, tags=["secure"], doc_md=__doc__):
@@ -18,6 +22,7 @@ with DAG("secure_customers", schedule=None, tags=["secure"], doc_md=__doc__):
         task_id="load_customers",
         source="s3://customer-lake/customers/{{ ds }}.csv",
         encryption_context={"dataset": "crm.customers"},
+        raw_aes_key_conn_id=LAKE_KEY,
         table="crm.customers",
         contract="contracts/customers.odcs.yaml",
         keyset=KEYSET,
@@ -29,6 +34,7 @@ with DAG("secure_customers", schedule=None, tags=["secure"], doc_md=__doc__):
         task_id="load_orders",
         source="s3://customer-lake/orders/{{ ds }}.csv",
         encryption_context={"dataset": "crm.orders"},
+        raw_aes_key_conn_id=LAKE_KEY,
         table="crm.orders",
         contract="contracts/orders.odcs.yaml",
         keyset=KEYSET,

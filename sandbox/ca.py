@@ -18,9 +18,9 @@ class Authority:
         self.ca_pem = directory / "ca.pem"
         self._root.cert_pem.write_to_path(str(self.ca_pem))
 
-    def server(self, name: str) -> tuple[Path, Path]:
-        """A certificate chain and its private key for 127.0.0.1 and localhost, and for no other host."""
-        return self._issue(name, "127.0.0.1", "localhost")
+    def server(self, name: str, *hosts: str) -> tuple[Path, Path]:
+        """A certificate chain and its private key for these hosts; if none is given, for 127.0.0.1 and localhost."""
+        return self._issue(name, *(hosts or ("127.0.0.1", "localhost")))
 
     def client(self, name: str) -> tuple[Path, Path]:
         """A certificate chain and its private key that say who ``name`` is."""

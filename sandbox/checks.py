@@ -16,7 +16,8 @@ from airflow_secure_provider.crypto.keyset import Keyset
 from airflow_secure_provider.protection.reversible import ColumnCipher
 from sandbox.airflow import Airflow
 from sandbox.data import Canaries, Customer, Order
-from sandbox.world import DATABASE, World
+from sandbox.making import DATABASE
+from sandbox.world import World
 
 TABLES = ("crm.customers", "crm.orders", "analytics.customers")
 TASKS = ("load_customers", "load_orders", "share")

@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from sandbox.airflow import Airflow
-from sandbox.world import DATABASE, LAKE, World
+from sandbox.making import DATABASE, LAKE
+from sandbox.world import World
 
 
 def keep(console: Console, world: World, airflow: Airflow) -> None:

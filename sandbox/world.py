@@ -10,42 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from psycopg import sql
-
 from airflow_secure_provider.crypto import keyset
 from airflow_secure_provider.crypto.keyset import Keyset, KeysetDocument
 from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
-from airflow_secure_provider.stores.ddl import DDL, grants
 from sandbox.aws import Aws
 from sandbox.ca import Authority
+from sandbox.making import DATABASE, DYNAMIC, KEYS, KEYSET, LAKE, make_tables, make_vault, new_secret_id
 from sandbox.postgres import Postgres
 from sandbox.vault import VaultStandIn
-
-DATABASE = "crm"
-LAKE = "customer-lake"
-KEYS = "keys-vault"
-KEYSET = "customers.keyset.json"
-LEASE_SECONDS = 900
-
-_TABLES = """
-CREATE SCHEMA crm AUTHORIZATION crm_owner;
-CREATE SCHEMA analytics AUTHORIZATION crm_owner;
-SET ROLE crm_owner;
-CREATE TABLE crm.customers (id bigint PRIMARY KEY, first_name bytea, last_name bytea, email text, ssn bytea, phone text,
-    card text, birth_date bytea, postcode text, amount numeric(12,2), notes bytea);
-CREATE TABLE crm.orders (order_id bigint PRIMARY KEY, buyer_email text, ordered_on date NOT NULL, total numeric(12,2));
-CREATE TABLE analytics.customers (id bigint PRIMARY KEY, email text, card text, birth_date smallint, postcode text,
-    amount numeric(12,2));
-RESET ROLE;
-"""
-_CREATION = "CREATE ROLE \"{{name}}\" LOGIN NOINHERIT PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE crm_owner"
-_REVOCATION = 'DROP ROLE IF EXISTS "{{name}}"'
-_POLICY = """
-path "secret/data/connections/*" { capabilities = ["read"] }
-path "secret/data/variables/*"   { capabilities = ["read"] }
-path "database/creds/crm-loader" { capabilities = ["read"] }
-path "sys/leases/revoke"         { capabilities = ["update"] }
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,47 +108,23 @@ def _make_database(postgres: Postgres) -> str:
         # The server's own record of each connection's TLS, for the demo's check.
         connection.execute("ALTER SYSTEM SET log_connections = on")
         connection.execute("SELECT pg_reload_conf()")
-        connection.execute("CREATE ROLE crm_owner NOLOGIN")
-        connection.execute(sql.SQL("CREATE ROLE vault LOGIN CREATEROLE PASSWORD {}").format(password))
-        connection.execute("GRANT crm_owner TO vault WITH ADMIN OPTION")
-        connection.execute(_TABLES)
-        connection.execute((DDL + grants("crm_owner")).encode())
+        make_tables(connection, password)
     return password
 
 
 def _make_vault(vault: VaultStandIn, postgres: Postgres, aws: Aws, vault_password: str) -> tuple[str, str]:
     client = vault.client()
-    client.sys.enable_secrets_engine("database")
-    client.secrets.database.configure(
-        name="crm",
-        plugin_name="postgresql-database-plugin",
-        allowed_roles=["crm-loader"],
+    make_vault(
+        client,
         connection_url=f"postgresql://{{{{username}}}}:{{{{password}}}}@{postgres.host}:{postgres.port}/{DATABASE}"
         f"?sslmode=verify-full&sslrootcert={postgres.ca_pem}",
-        username="vault",
-        password=vault_password,
-    )
-    client.secrets.database.create_role(
-        name="crm-loader",
-        db_name="crm",
-        creation_statements=[_CREATION],
-        revocation_statements=[_REVOCATION],
-        default_ttl=f"{LEASE_SECONDS}s",
-        max_ttl="1h",
-    )
-    crm = postgres.airflow_connection(DATABASE)
-    connections = {"crm": crm, "aws_default": aws.airflow_connection()}
-    for name, connection in connections.items():
-        client.secrets.kv.v2.create_or_update_secret(path=f"connections/{name}", secret=connection)
-    client.sys.create_or_update_policy("airflow", _POLICY)
-    client.sys.enable_auth_method("approle")
-    client.auth.approle.create_or_update_approle(
-        "airflow", token_policies=["airflow"], token_ttl="1h", token_max_ttl="2h"
+        vault_password=vault_password,
+        connections={"crm": postgres.airflow_connection(DATABASE), "aws_default": aws.airflow_connection()},
     )
     role_id = client.auth.approle.read_role_id("airflow")["data"]["role_id"]
-    secret_id = client.auth.approle.generate_secret_id("airflow")["data"]["secret_id"]
+    secret_id = new_secret_id(client)
     client.adapter.close()
-    return str(secret_id), str(role_id)
+    return secret_id, str(role_id)
 
 
 def _make_keys(aws: Aws) -> str:
@@ -201,7 +149,7 @@ def _airflow_environment(
         "connections_path": "connections",
         "variables_path": "variables",
         "config_path": None,
-        "dynamic": {"crm": {"engine": "database", "role": "crm-loader", "template": "connections/crm"}},
+        "dynamic": DYNAMIC,
     }
     declared = {
         f"postgres://{postgres.host}:{postgres.port}": {

@@ -65,7 +65,12 @@ class Core:
     def handle(self, request: Request) -> Answer:
         if request.headers.get("X-Vault-Namespace", "").strip("/"):
             raise Refused(400, "the stand-in has no namespaces")
-        if request.path in ("sys/health", "sys/seal-status", "sys/unseal"):  # 1. answered even when sealed
+        if request.path in (
+            "sys/health",
+            "sys/init",
+            "sys/seal-status",
+            "sys/unseal",
+        ):  # 1. answered even when sealed
             return self.mounts["sys/"].handle(request, request.path.removeprefix("sys/"))
         self._inject_fault(request)
         if self.sealed:  # 2.

@@ -86,6 +86,8 @@ class Database(Backend):
                 )
             case ("GET", "static-creds", name):
                 return self._static_credential(name)
+            case ("POST" | "PUT", "rotate-root", name) if name in self.config:
+                return self._rotate_root(self.config[name])
             case ("POST" | "PUT", "rotate-role", name) if name in self.static:
                 self._rotate(self.static[name])
                 return Answer()
@@ -108,6 +110,12 @@ class Database(Backend):
                 reason = f"error verifying connection: {type(error).__name__}"
                 raise Refused(400, f"error creating database object: {reason}") from error
         self.config[name] = config
+        return Answer()
+
+    def _rotate_root(self, config: JSON) -> Answer:
+        values = {"name": config["username"], "password": f"{random_text(16)}-{random_text(4)}"}
+        self._change(config, _DEFAULT_ROTATION, values, 0)
+        config["password"] = values["password"]
         return Answer()
 
     def _credentials(self, request: Request, name: str) -> Answer:

@@ -46,6 +46,8 @@ class System(Backend):
                 status = int(request.query.get("sealedcode", 503)) if core.sealed else 200
                 now = {"standby": False, "server_time_utc": int(time.time())}
                 return Answer(envelope=self._status() | now, status=status)
+            case ("GET", "init"):
+                return Answer(envelope={"initialized": True})
             case ("GET", "seal-status"):
                 return Answer(envelope=self._status())
             case ("PUT" | "POST", "seal"):

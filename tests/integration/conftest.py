@@ -18,7 +18,8 @@ from airflow_secure_provider.lineage.setup import EXTRACTORS
 from sandbox.airflow import Airflow
 from sandbox.ca import Authority
 from sandbox.environment import REPOSITORY, short_directory
-from sandbox.world import DATABASE, LAKE, World, encrypt, running_world
+from sandbox.making import DATABASE, LAKE
+from sandbox.world import World, encrypt, running_world
 from tests.api_server import Api
 
 CANARY = "Kanarì/integration-7f3a91"

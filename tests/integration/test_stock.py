@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from sandbox.environment import REPOSITORY
-from sandbox.world import LAKE
+from sandbox.making import LAKE
 from tests.lineage import official
 
 from .conftest import Stage
