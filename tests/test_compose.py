@@ -151,7 +151,19 @@ def test_no_secret_gets_into_the_image() -> None:
         "!pyproject.toml",
         "!README.md",
         "!LICENSE",
+        "!requirements/lock-py3.12.txt",
     ]
+
+
+def test_the_image_has_the_versions_of_the_lock(tmp_path: Path) -> None:
+    dockerfile = (REPOSITORY / "docker/airflow/Dockerfile").read_text()
+    (command,) = re.findall(r"^RUN (sed .*) /tmp/lock\.txt >/tmp/versions\.txt", dockerfile, re.MULTILINE)
+    lock = REPOSITORY / "requirements/lock-py3.12.txt"
+    asked = f"{command} '{lock}'"
+    done = subprocess.run(asked, shell=True, capture_output=True, text=True, check=True)  # noqa: S602
+    pinned = done.stdout.splitlines()
+    assert len(pinned) == len(re.findall(r"^[A-Za-z0-9]", lock.read_text(), re.MULTILINE)) > 150
+    assert f"apache-airflow=={version('apache-airflow')}" in pinned
 
 
 # What is said to Airflow.
