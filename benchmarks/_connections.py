@@ -7,7 +7,8 @@ import secrets
 
 from psycopg import sql
 
-from sandbox.world import DATABASE, World
+from sandbox.making import DATABASE
+from sandbox.world import World
 
 
 def connection_of_the_environment(world: World) -> str:

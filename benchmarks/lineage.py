@@ -21,7 +21,8 @@ from benchmarks._lineage_graph import graph_figures
 from benchmarks._lineage_outage import outage
 from sandbox.airflow import Airflow
 from sandbox.environment import short_directory
-from sandbox.world import DATABASE, LAKE, World, running_world
+from sandbox.making import DATABASE, LAKE
+from sandbox.world import World, running_world
 from tests.lineage.server import LineageServer
 
 ROUNDS = 24
