@@ -52,6 +52,15 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "/opt/airflow/contracts",
                         "default": "",
                     },
+                    "lineage_store": {
+                        "description": "Where the page 'Data protection' in Airflow's UI reads lineage events, for what "
+                        "stock operators did: the URL of a Marquez server, file:///….jsonl on the API server, or "
+                        "s3://bucket/key?aws_conn_id=…. Empty for what the metadata database knows alone.\n",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "https://marquez.example.com",
+                        "default": "",
+                    },
                     "lease_journal": {
                         "description": "A local folder in which task processes note the ids of their leases for as long as "
                         "they have them, for `airflow-secure leases sweep`. Empty for secure_provider_leases below "
