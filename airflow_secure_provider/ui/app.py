@@ -5,6 +5,7 @@ Nothing here changes anything: there are only GETs, so that there is nothing to 
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -215,9 +217,10 @@ class _WithHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        static = scope["type"] == "http" and scope["path"].startswith(f"{scope.get('root_path', '')}/static/")
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                static = scope["path"].startswith(f"{scope.get('root_path', '')}/static/")
                 ours = _HEADERS | ({"Cache-Control": "max-age=3600"} if static else {})
                 kept = [pair for pair in message["headers"] if pair[0].lower() != b"cache-control"]
                 message["headers"] = [*kept, *((k.lower().encode(), v.encode()) for k, v in ours.items())]
@@ -230,6 +233,11 @@ def _moment(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
+def _breakable(name: object) -> Markup:
+    """Long names may break after what parts them, rather than anywhere."""
+    return Markup(re.sub(r"([/._-])(?=.)", r"\1<wbr>", str(escape(name))))  # noqa: S704 (escaped before)
+
+
 def _environment() -> Environment:
     found = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
@@ -238,7 +246,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["moment"] = _moment
+    found.filters.update(moment=_moment, breakable=_breakable)
     found.globals.update(
         version=__version__,
         statuses=[str(each) for each in WORST_FIRST],

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from .runs import WORST_FIRST, End, TaskRun
 
 MOST_NODES = 80
-_DATASET_WIDTH, _DATASET_HEIGHT = 236, 64
+_DATASET_WIDTH, _DATASET_HEIGHT = 244, 64
 _TASK_WIDTH, _TASK_HEIGHT = 150, 40
 _ROW_GAP, _LAYER_GAP, _MARGIN = 22, 56, 12
-_DATASET_LETTERS, _TASK_LETTERS = 30, 19
+_DATASET_LETTERS, _TASK_LETTERS = 27, 18
+_TIP = 9  # the arrow's head, which the template draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def _placed(
 
 def _arrow(origin: Node, to: Node, end: End) -> Arrow:
     x1, y1 = origin.x + origin.width, origin.y + origin.height / 2
-    x2, y2 = to.x - 7, to.y + to.height / 2
+    x2, y2 = to.x - _TIP, to.y + to.height / 2
     middle = (x1 + x2) / 2
     return Arrow(
         f"M{x1:.0f} {y1:.0f} C{middle:.0f} {y1:.0f} {middle:.0f} {y2:.0f} {x2:.0f} {y2:.0f}", str(end.status)

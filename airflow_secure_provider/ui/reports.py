@@ -119,7 +119,7 @@ def word(kind: type[_Word], value: Any, otherwise: _Word) -> _Word:
 
 
 def _known(kind: type[StrEnum], value: Any, otherwise: str) -> str:
-    return str(value) if value in set(kind) else otherwise
+    return str(value) if isinstance(value, str) and value in set(kind) else otherwise
 
 
 def _is_end(value: Any) -> TypeGuard[Mapping[str, Any]]:

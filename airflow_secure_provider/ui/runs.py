@@ -182,16 +182,11 @@ def worst(statuses: Iterable[Status]) -> Status:
 
 
 def merged(*tellers: Iterable[TaskRun]) -> list[TaskRun]:
-    """One for each task run. Who comes first is believed; a later teller adds the datasets that the first left out."""
+    """One for each task run. Who comes first is believed, and of each teller the newest; others add what it left out."""
     found: dict[tuple[str, str, str, int], TaskRun] = {}
     for runs in tellers:
-        here: dict[tuple[str, str, str, int], TaskRun] = {}
-        for run in runs:
-            before = here.get(run.key)
-            if before is None or before.at <= run.at:
-                here[run.key] = run
-        for key, run in here.items():
-            found[key] = _added(found[key], run) if key in found else run
+        for run in sorted(runs, key=lambda run: run.at, reverse=True):
+            found[run.key] = _added(found[run.key], run) if run.key in found else run
     return sorted(found.values(), key=lambda run: run.at, reverse=True)
 
 

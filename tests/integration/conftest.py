@@ -135,6 +135,7 @@ def stage() -> Iterator[Stage]:
         environment["AIRFLOW__CORE__PARALLELISM"] = "20"
         environment["AIRFLOW__OPENLINEAGE__EXTRACTORS"] = EXTRACTORS
         environment["AIRFLOW__SECURE_PROVIDER__CONTRACTS"] = str(_contracts(directory / "contracts"))
+        environment["AIRFLOW__SECURE_PROVIDER__LINEAGE_STORE"] = world.events.as_uri()
         environment["AIRFLOW_CONN_CRM_ENV"] = _connection_without_vault(world)
         environment["AIRFLOW_VAR_PUBLISH_KEY"] = world.kms_key
         kms = world.aws.client("kms")
