@@ -166,6 +166,10 @@ def _s3_tail(bucket: str, key: str, conn_id: str | None, budget: _Budget) -> byt
     )
     try:
         client = S3Hook(aws_conn_id=conn_id, config=patience).get_conn()
+    except Exception as error:  # noqa: BLE001
+        # A secrets backend raises what it likes, and its message may tell more than a page may show.
+        raise StoreError(f"the AWS connection can't be used ({type(error).__name__}).") from None
+    try:
         head = client.head_object(Bucket=bucket, Key=key)
         end, parts = head["ContentLength"], list[bytes]()
         while (

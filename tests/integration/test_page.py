@@ -126,9 +126,9 @@ def test_from_the_menu_to_the_page(stage: Stage, tab: Tab, theme: str) -> None:
     }
     assert rows["good.csv"] == "protected"
     assert rows["crm.crm.people"] == "protected"
-    assert rows["s3://elsewhere/<b>=1+1.csv"] == "unknown"
+    assert rows["=1+1<b>.csv"] == "unknown"
     assert rows["stock.csv"] == "exposed"  # the lineage store has told of the stock operator
-    inner = page.frame(url="**/data-protection/*")
+    inner = frame.locator("html")
     assert inner.evaluate(BASICS) == []
     assert inner.evaluate(CONTRAST) == []
     behind = inner.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -158,13 +158,13 @@ def test_filters_by_keyboard_and_exports(stage: Stage, tab: Tab) -> None:
     page.keyboard.press("Enter")
     frame.get_by_text("1 dataset, filtered").wait_for()
     (row,) = frame.locator("tbody tr").all()
-    assert row.locator("th").inner_text().startswith("s3://elsewhere/<b>=1+1.csv")
+    assert row.locator("th").inner_text() == "=1+1<b>.csv\ns3://elsewhere"
     assert frame.get_by_label("Status", exact=True).input_value() == "attention"
     with page.expect_download() as started:
-        frame.get_by_role("link", name="CSV").click()
+        frame.get_by_role("link", name="CSV", exact=True).click()
     text = started.value.path().read_text(encoding="utf-8")
     (line,) = csv.DictReader(io.StringIO(text))
-    assert (line["status"], line["name"]) == ("unknown", "s3://elsewhere/<b>=1+1.csv")
+    assert (line["status"], line["name"]) == ("unknown", "'=1+1<b>.csv")
     frame.get_by_role("link", name="Clear").click()
     frame.get_by_text("filtered").wait_for(state="detached")
 
@@ -185,7 +185,7 @@ def test_a_task_instance_leads_to_its_hops(stage: Stage, tab: Tab, runs: dict[st
         f"Task load read s3://{LAKE}/good.csv (protected) and wrote {_target(stage)} (protected)."
     )
     assert frame.locator(".protection.done").all_inner_texts() == ["tokenize", "encrypt"]
-    inner = page.frame(url="**/data-protection/*")
+    inner = frame.locator("html")
     assert inner.evaluate(BASICS) == []
     frame.get_by_role("link", name="whole DAG run").click()
     frame.get_by_role("heading", name="case_good", level=1).wait_for()

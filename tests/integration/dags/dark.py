@@ -6,4 +6,4 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset
 
 with DAG("dark", schedule=None):
-    EmptyOperator(task_id="write", outlets=[Asset(name="dark", uri="s3://elsewhere/<b>=1+1.csv")])
+    EmptyOperator(task_id="write", outlets=[Asset(name="dark", uri="s3://elsewhere/=1+1<b>.csv")])
