@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,7 @@ def test_airflow_shows_the_plugin_and_its_listener() -> None:
     plugins = json.loads(airflow("plugins", "-o", "json"))
     (ours,) = [each for each in plugins if each["name"] == "secure_provider"]
     assert "airflow_secure_provider.lineage.listener" in json.dumps(ours)
+    assert "/data-protection" in json.dumps(ours)
 
 
 @pytest.mark.airflow
@@ -77,6 +80,41 @@ def test_airflow_describes_the_configuration() -> None:
     described = airflow("config", "list", "--section", "secure_provider", "--include-descriptions")
     assert "declared_at_rest" in described
     assert "What encrypts stores" in described
+
+
+def test_the_wheel_holds_what_the_page_needs(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ("templates", "static"):
+        files = [
+            path for path in (ROOT / "airflow_secure_provider" / "ui" / folder).iterdir() if path.is_file()
+        ]
+        assert files
+        assert {str(path.relative_to(ROOT)) for path in files} <= packed
+
+
+def test_the_plugin_loads_the_page_only_when_it_is_asked_for() -> None:
+    """Every Airflow process loads the plugin; only the API server serves the page."""
+    code = (
+        "import sys; import airflow_secure_provider.lineage.listener; before = set(sys.modules); "
+        "import airflow_secure_provider.plugin; "
+        "print(sorted(each for each in set(sys.modules) - before if each.startswith(('fastapi', 'starlette', 'jinja2', "
+        "'sqlalchemy', 'airflow.api_fastapi', 'airflow_secure_provider'))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=True, timeout=60
+    )
+    loaded = ast.literal_eval(done.stdout.decode().splitlines()[-1])
+    assert [each for each in loaded if each.startswith("airflow_secure_provider")] == [
+        "airflow_secure_provider.plugin",
+        "airflow_secure_provider.ui",
+        "airflow_secure_provider.ui.views",
+    ]
+    assert [
+        each for each in loaded if each.startswith(("fastapi", "starlette", "jinja2", "airflow.api"))
+    ] == []
 
 
 def test_a_dag_file_loads_no_arrow_and_no_driver() -> None:
