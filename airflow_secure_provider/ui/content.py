@@ -12,7 +12,7 @@ from airflow.utils.session import create_session
 from ..model import Status
 from .access import Reader
 from .lineage_store import stored
-from .metadata import MOST_ASSET_EVENTS, MOST_REPORTS, Run, asset_events, exists, reports
+from .metadata import MOST_ASSET_EVENTS, MOST_CHARACTERS, MOST_REPORTS, Run, asset_events, exists, reports
 from .runs import Seen, TaskRun, merged, with_known_names
 
 
@@ -73,7 +73,7 @@ def gather(reader: Reader, run: Run | None = None) -> Content | None:
     notes = []
     if told.cut:
         notes.append(
-            f"Only the newest {MOST_REPORTS:,} reports in XCom are read; older ones are missing here."
+            f"Only the newest reports in XCom are read, {MOST_REPORTS:,} or {MOST_CHARACTERS // 10**6} MB; older ones are missing here."
         )
     if assets.cut:
         notes.append(

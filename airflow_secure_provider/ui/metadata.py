@@ -20,7 +20,9 @@ from .runs import End, TaskRun
 
 MOST_REPORTS = 2000
 MOST_ASSET_EVENTS = 2000
-_MOST_CHARACTERS = 1_000_000  # a report with a thousand columns has some 400,000
+MOST_CHARACTERS = 16_000_000
+_MOST_OF_ONE = 1_000_000  # a report with a thousand columns has some 700,000
+_ROWS_AT_ONCE = 100
 ASSET_EVENT = "asset event"
 
 
@@ -69,21 +71,30 @@ def reports(session: Session, reader: Reader, run: Run | None = None) -> Told:
             XComModel.task_id,
             XComModel.map_index,
             XComModel.timestamp,
+            func.length(value),
         )
         .where(
             XComModel.key == "return_value",
             # A report is told by its shape, not by its operator's name, which a subclass changes.
             value.like("%at_rest%"),
             value.like("%in_transit%"),
-            func.length(value) < _MOST_CHARACTERS,
+            func.length(value) < _MOST_OF_ONE,
         )
         .order_by(XComModel.timestamp.desc())
         .limit(MOST_REPORTS + 1)
     )
     query = query.where(_within(XComModel.dag_id, XComModel.run_id, reader.dag_ids, run))
-    rows = session.execute(query).all()
-    found = [task_run(*row) for row in rows[:MOST_REPORTS] if reader.may_read_xcoms(row.dag_id)]
-    return Told([each for each in found if each is not None], len(rows) > MOST_REPORTS)
+    found: list[TaskRun] = []
+    read = characters = 0
+    with session.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)) as rows:
+        for *row, length in rows:
+            read, characters = read + 1, characters + length
+            if read > MOST_REPORTS or characters > MOST_CHARACTERS:
+                return Told(found, cut=True)
+            told = task_run(*row) if reader.may_read_xcoms(row[1]) else None
+            if told is not None:
+                found.append(told)
+    return Told(found)
 
 
 def asset_events(session: Session, reader: Reader, run: Run | None = None) -> Told:

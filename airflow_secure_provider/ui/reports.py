@@ -13,6 +13,8 @@ from .runs import UNCLASSIFIED, UNKNOWN, Column, Edge, End, TaskRun
 
 _Word = TypeVar("_Word", bound=StrEnum)
 XCOM = "XCom"
+_CLASSES = {str(each): str(each) for each in Classification}
+_PROTECTIONS = {str(each): str(each) for each in Protection}
 
 
 def task_run(
@@ -82,8 +84,8 @@ def columns(listed: Any, keyset: str = "keyset_id", key_version: str = "key_vers
     return tuple(
         Column(
             str(each["name"]),
-            _known(Classification, each.get("classification"), UNCLASSIFIED),
-            _known(Protection, each.get("protection"), UNKNOWN),
+            _known(_CLASSES, each.get("classification"), UNCLASSIFIED),
+            _known(_PROTECTIONS, each.get("protection"), UNKNOWN),
             text(each.get("algorithm")),
             flag(each.get("reversible")),
             text(each.get("domain")),
@@ -118,8 +120,8 @@ def word(kind: type[_Word], value: Any, otherwise: _Word) -> _Word:
         return otherwise
 
 
-def _known(kind: type[StrEnum], value: Any, otherwise: str) -> str:
-    return str(value) if isinstance(value, str) and value in set(kind) else otherwise
+def _known(words: Mapping[Any, str], value: Any, otherwise: str) -> str:
+    return words.get(value, otherwise) if isinstance(value, str) else otherwise
 
 
 def _is_end(value: Any) -> TypeGuard[Mapping[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -292,4 +293,10 @@ def test_what_is_cut_is_said(client: Client, told: Tell, monkeypatch: pytest.Mon
     for number in range(3):
         told("load", report(target=f"crm.t.n{number}"), task_id=f"t{number}")
     assert set(statuses(client("ana"))) == {"people.csv", "crm.t.n1", "crm.t.n2"}
-    assert "reports in XCom are read; older ones are missing here." in client("ana").get(f"{ROOT}/").text
+    told_it = "Only the newest reports in XCom are read"
+    assert told_it in client("ana").get(f"{ROOT}/").text
+    monkeypatch.setattr(metadata, "MOST_REPORTS", 3)
+    assert told_it not in client("ana").get(f"{ROOT}/").text
+    monkeypatch.setattr(metadata, "MOST_CHARACTERS", int(2.5 * len(json.dumps(report()))))
+    assert told_it in client("ana").get(f"{ROOT}/").text
+    assert set(statuses(client("ana"))) == {"people.csv", "crm.t.n1", "crm.t.n2"}
