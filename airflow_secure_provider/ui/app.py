@@ -48,7 +48,7 @@ _PLAIN = {
 }
 
 User = Annotated[Any, Depends(get_user)]
-Text = Annotated[str, Query(max_length=1000)]
+Text = Annotated[str, Query(max_length=4000)]  # an S3 key has up to 1,024 bytes
 
 
 def make_app() -> ASGIApp:

@@ -27,7 +27,6 @@ class Node:
     label: str
     full: str
     end: End | None = None
-    highlighted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +46,8 @@ class Drawing:
     description: str
 
 
-def draw(runs: Sequence[TaskRun], highlighted: tuple[str, int] | None = None) -> Drawing | None:
+def draw(runs: Sequence[TaskRun]) -> Drawing | None:
     """
-    :param highlighted: task id and map index.
     :return: ``None`` where there is nothing, or more than anyone could read.
     """
     ends: dict[str, End] = {}
@@ -68,7 +66,7 @@ def draw(runs: Sequence[TaskRun], highlighted: tuple[str, int] | None = None) ->
     if not ends or len(ends) + len(tasks) > MOST_NODES:
         return None
     layers = _layers([*ends, *tasks], [(origin, to) for origin, to, _ in links])
-    boxes = _placed(layers, ends, tasks, highlighted)
+    boxes = _placed(layers, ends, tasks)
     arrows = tuple(_arrow(boxes[origin], boxes[to], end) for origin, to, end in links)
     return Drawing(
         int(max(box.x + box.width for box in boxes.values()) + _MARGIN),
@@ -98,7 +96,6 @@ def _placed(
     layers: dict[str, int],
     ends: dict[str, End],
     tasks: dict[str, TaskRun],
-    highlighted: tuple[str, int] | None,
 ) -> dict[str, Node]:
     columns: dict[int, list[str]] = defaultdict(list)
     for node, layer in layers.items():
@@ -122,9 +119,8 @@ def _placed(
                 )
             else:
                 run = tasks[node]
-                marked = (run.task_id, run.map_index) == highlighted
                 label = _short(run.task, _TASK_LETTERS)
-                boxes[node] = Node(x, y, _TASK_WIDTH, _TASK_HEIGHT, label, run.task, None, marked)
+                boxes[node] = Node(x, y, _TASK_WIDTH, _TASK_HEIGHT, label, run.task)
             y += boxes[node].height + _ROW_GAP
         x += widest + _LAYER_GAP
     return boxes

@@ -149,7 +149,7 @@ def test_filters(client: Client, told: Tell, query: str, names: set[str]) -> Non
     assert ("No dataset matches these filters." in page) == (not names)
 
 
-@pytest.mark.parametrize("query", ["status=fine", "evidence=x", "class=x", "page=0", f"q={'x' * 1001}"])
+@pytest.mark.parametrize("query", ["status=fine", "evidence=x", "class=x", "page=0", f"q={'x' * 4001}"])
 def test_a_filter_that_means_nothing_shows_nothing(client: Client, told: Tell, query: str) -> None:
     """To leave it out would show more than was asked for."""
     told("load", report())
@@ -216,6 +216,19 @@ def test_headers_of_every_answer(client: Client, told: Tell) -> None:
         static = path.startswith("static/")
         assert answer.headers["cache-control"] == ("max-age=3600" if static else "no-store")
         assert len(answer.headers.get_list("cache-control")) == 1
+
+
+def test_links_below_a_path_of_airflows_own(airflow_app: Any, client: Client, told: Tell) -> None:
+    from starlette.testclient import TestClient
+
+    told("load", report())
+    headers = client("ana").headers
+    page = TestClient(airflow_app, root_path="/team-a", headers=headers).get(f"/team-a{ROOT}/")
+    assert page.status_code == 200
+    links = [attributes.get("href") or "" for _, attributes in Tags(page.text).found]
+    links = [link for link in links if link and not link.startswith("#")]
+    assert len(links) > 8
+    assert [link for link in links if not link.startswith(f"/team-a{ROOT}/")] == []
 
 
 def test_nothing_comes_from_elsewhere(client: Client, told: Tell) -> None:
