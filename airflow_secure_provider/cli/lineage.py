@@ -55,7 +55,7 @@ def flush_events(as_json: bool) -> None:
 
 @lineage.command("setup")
 @click.option("--http", "url", metavar="URL", help="A lineage server: https://host:port.")
-@click.option("--marquez", metavar="URL", help="Marquez; it gets names that it can carry.")
+@click.option("--marquez", metavar="URL", help="Marquez, which gets events that it can carry.")
 @click.option("--kafka", "servers", metavar="HOST:PORT,…", help="Kafka's bootstrap servers; takes --topic.")
 @click.option("--topic", help="Of Kafka.")
 @click.option("--file", "log_file", metavar="PATH", help="A file, an event a line.")

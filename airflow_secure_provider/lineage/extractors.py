@@ -40,6 +40,8 @@ class S3ToSqlExtractor(BaseExtractor):  # type: ignore[misc]
             facets["schema"] = schema_dataset.SchemaDatasetFacet(
                 fields=[schema_dataset.SchemaDatasetFacetFields(name=name) for name in columns]
             )
+            # Marquez keeps an edge only if both of its columns are in a schema of the same run.
+            source.facets = {"schema": facets["schema"]}
             # What the author's own parser does to a value nobody knows: the columns correspond, and no more is said.
             facets["columnLineage"] = column_lineage_dataset.ColumnLineageDatasetFacet(
                 fields={name: _from_object(source, name) for name in columns}

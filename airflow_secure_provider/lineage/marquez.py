@@ -23,7 +23,7 @@ def events(
     url: str, as_of: datetime | None = None, *, token: str | None = None, page: int = _PAGE
 ) -> Iterator[dict[str, Any]]:
     """
-    All events of runs, newest first, each once; names as they were before ``names: marquez``.
+    All events of runs, newest first, each once; names as they were before ``server: marquez``.
 
     :param url: of Marquez, without ``/api/v1``.
     :param as_of: no later ones.

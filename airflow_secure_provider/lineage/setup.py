@@ -17,17 +17,17 @@ EXTRACTORS = ";".join(
 _SECTION = "openlineage"
 
 
-def settings(inner: Mapping[str, Any], spool: str, names: str | None = None) -> dict[str, str]:
+def settings(inner: Mapping[str, Any], spool: str, server: str | None = None) -> dict[str, str]:
     """
     :param inner: the transport that sends.
     :param spool: a folder on a disk that outlives tasks.
-    :param names: ``marquez``, if that is who gets the events.
+    :param server: ``marquez``, if that is who gets the events.
     :raises ConfigurationError: for one that is not absolute.
     """
     if not spool.startswith("/"):
         raise ConfigurationError(f"spool {spool!r}: expected an absolute path")
-    named = {"names": names} if names else {}
-    transport = {"type": TRANSPORT, "spool": spool, **named, "transport": dict(inner)}
+    known = {"server": server} if server else {}
+    transport = {"type": TRANSPORT, "spool": spool, **known, "transport": dict(inner)}
     return {
         "transport": json.dumps(transport),
         "extractors": EXTRACTORS,

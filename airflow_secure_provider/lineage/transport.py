@@ -21,6 +21,7 @@ from openlineage.client.serde import Serde
 from openlineage.client.transport.transport import Config, Transport
 
 from ..errors import ConfigurationError
+from .endings import Endings
 from .names import encoded, renamed
 from .spool import MOST_BYTES, Answer, Flushed, Spool
 
@@ -30,7 +31,7 @@ _DELAY_SECONDS = 2.0
 _REST_SECONDS = 15.0
 _CLOSE_SECONDS = 10.0
 _ON_FULL = ("fail", "drop")
-_NAMES = ("openlineage", "marquez")
+_SERVERS = ("openlineage", "marquez")
 # Answers that the same event may not get at another time.
 _PASSING = frozenset({401, 403, 404, 407, 408, 423, 425, 429})
 
@@ -43,7 +44,7 @@ class SecureConfig(Config):
     :ivar max_delay_seconds: how long an event holds up its task at most, while the server does not answer.
     :ivar spool_bytes: room for waiting events.
     :ivar on_full: ``fail`` or ``drop``.
-    :ivar names: of datasets and jobs: ``openlineage``, as they are, or ``marquez``, as it can carry them.
+    :ivar server: ``openlineage``, any, or ``marquez``, which gets names that it can carry, and no event that would undo others.
     """
 
     transport: dict[str, Any]
@@ -51,7 +52,7 @@ class SecureConfig(Config):
     max_delay_seconds: float = _DELAY_SECONDS
     spool_bytes: int = MOST_BYTES
     on_full: str = "fail"
-    names: str = "openlineage"
+    server: str = "openlineage"
 
     @classmethod
     def from_dict(cls, params: dict[str, Any]) -> SecureConfig:
@@ -72,7 +73,7 @@ class SecureConfig(Config):
             raise ConfigurationError(
                 f"{where}: spool is an absolute path of a folder on a disk that outlives tasks"
             )
-        for option, choices in (("on_full", _ON_FULL), ("names", _NAMES)):
+        for option, choices in (("on_full", _ON_FULL), ("server", _SERVERS)):
             if given.get(option, choices[0]) not in choices:
                 raise ConfigurationError(
                     f"{where}: {option} {given[option]!r}, expected {' or '.join(choices)}"
@@ -95,6 +96,8 @@ class SecureTransport(Transport):
 
         self.config = config
         self.spool = Spool(Path(config.spool), int(config.spool_bytes), config.on_full)
+        self._marquez = config.server == "marquez"
+        self._endings = Endings(self.spool.folder / ".endings")
         self._inner = get_default_factory().create(dict(config.transport))
 
     def emit(self, event: Any) -> None:
@@ -107,6 +110,8 @@ class SecureTransport(Transport):
         folder = conf.get("secure_provider", "contracts", fallback="")
         known = configured_classes(folder, self.spool.folder / ".classes.json")
         body = completed(Serde.to_dict(event), known)
+        if self._marquez:
+            body = self._for_marquez(body)
         if self.spool.put(body) is not None:
             self._send_within(
                 float(self.config.max_delay_seconds), str((body.get("run") or {}).get("runId") or "")
@@ -120,13 +125,24 @@ class SecureTransport(Transport):
     def send(self, event: Mapping[str, Any]) -> None:
         """At once, past the spool; raises what the inner transport raises."""
         # Only here: what lies in the spool, or is refused, keeps its names.
-        sent = renamed(event, encoded) if self.config.names == "marquez" else event
+        sent = renamed(event, encoded) if self._marquez else event
         self._inner.emit(sent)  # type: ignore[arg-type]  # it is serialized all the same
 
     def close(self, timeout: float = -1) -> bool:
         return bool(self._inner.close(timeout))
 
     # --- inside ---------------------------------------------------------------------------------------------
+
+    def _for_marquez(self, body: dict[str, Any]) -> dict[str, Any]:
+        from .credentials import credential_facets
+
+        try:
+            body = self._endings.repeated(body)
+            if credential_facets():  # then something comes after the end
+                self._endings.remember(body)
+        except (OSError, ValueError) as error:  # better as it is than not at all
+            log.warning("the end of a run is not kept for Marquez: %s", type(error).__name__)
+        return body
 
     def _send_within(self, seconds: float, run: str) -> None:
         """In a thread that is left behind when it takes too long: the event is safe, and the task goes on."""

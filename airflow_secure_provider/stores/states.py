@@ -25,11 +25,13 @@ def read_states(connection: Connection, table: TableName) -> dict[str, ColumnSta
         if not there or not there[0]:
             return {}
         rows = connection.execute(
-            "SELECT column_name, classification, protection, domain, scope, keyset_id, key_version, parameters "
+            "SELECT column_name, classification, protection, domain, scope, keyset_id, key_version, parameters, "
+            "(SELECT format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute "
+            "WHERE attrelid = to_regclass(%s) AND attname = column_name AND NOT attisdropped) "
             "FROM secure_provider.column_state WHERE target = %s",
-            (str(table),),
+            (table.identifier.as_string(connection), str(table)),
         ).fetchall()
-    return {row[0]: recorded_status(*row) for row in rows}
+    return {row[0]: replace(recorded_status(*row[:-1]), type=row[-1]) for row in rows}
 
 
 Domain = tuple[Protection, str]

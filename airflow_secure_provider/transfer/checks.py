@@ -95,7 +95,9 @@ def check(
         opened.status,
         columns=tuple(
             opened.states.get(rule.name)
-            or ColumnStatus(rule.name, rule.classification, Protection.NONE, "text")
+            or ColumnStatus(
+                rule.name, rule.classification, Protection.NONE, opened.column_types.get(rule.name, "text")
+            )
             for rule in rules
         ),
     )

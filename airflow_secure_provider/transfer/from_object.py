@@ -150,6 +150,7 @@ class OpenObject:
     names: Sequence[str] = ()
     selection: str | None = None
     origins: Mapping[str, Any] = field(default_factory=dict)
+    column_types: Mapping[str, str] = field(default_factory=dict)
     parquet: EncryptedParquet | None = None
 
     @cached_property

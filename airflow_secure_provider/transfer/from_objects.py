@@ -106,6 +106,10 @@ class _OpenObjects:
         return self._first.columns
 
     @property
+    def column_types(self) -> Mapping[str, str]:
+        return self._first.column_types
+
+    @property
     def states(self) -> Mapping[str, ColumnStatus]:
         return self._first.states
 

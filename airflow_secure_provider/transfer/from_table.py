@@ -95,6 +95,10 @@ class OpenRows:
     def columns(self) -> list[str]:
         return [column.name for column in self.table_columns]
 
+    @property
+    def column_types(self) -> Mapping[str, str]:
+        return {column.name: column.type for column in self.table_columns}
+
     @cached_property
     def reader(self) -> CsvReader:
         return CsvReader(self.copy, self.name)

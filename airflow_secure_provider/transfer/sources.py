@@ -29,6 +29,10 @@ class OpenSource(Protocol):
     def columns(self) -> list[str]: ...
 
     @property
+    def column_types(self) -> Mapping[str, str]:
+        """As the source's catalog writes them; empty where it has none, and everything is text."""
+
+    @property
     def states(self) -> Mapping[str, ColumnStatus]:
         """How columns are known to be protected already."""
 

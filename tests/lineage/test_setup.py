@@ -43,7 +43,7 @@ def test_what_is_printed_works(tmp_path: Path, arguments: list[str], inner: dict
     configured = json.loads(told["transport"])
     assert configured["transport"] == inner
     assert configured["spool"] == str(tmp_path / "100%")
-    assert configured.get("names") == ("marquez" if "--marquez" in arguments else None)
+    assert configured.get("server") == ("marquez" if "--marquez" in arguments else None)
     if inner["type"] != "kafka":  # whose client is an extra of OpenLineage's
         assert isinstance(transport_of(configured), SecureTransport)
     from airflow.sdk._shared.module_loading import import_string

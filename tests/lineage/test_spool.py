@@ -254,7 +254,7 @@ def test_every_dataset_has_the_encryption_facet(tmp_path: Path) -> None:
         ({"transport": {"type": "http"}}, "absolute path"),
         ({"transport": {"type": "http"}, "spool": "relative"}, "absolute path"),
         ({"transport": {"type": "http"}, "spool": "/x", "on_full": "wait"}, "on_full 'wait'"),
-        ({"transport": {"type": "http"}, "spool": "/x", "names": "mine"}, "names 'mine'"),
+        ({"transport": {"type": "http"}, "spool": "/x", "server": "mine"}, "server 'mine'"),
         ({"transport": {"type": "http"}, "spool": "/x", "spol": 1}, "unknown spol"),
     ],
 )
@@ -268,7 +268,7 @@ def test_bad_configuration(given: dict[str, Any], says: str) -> None:
 def test_names_change_on_the_way_only(tmp_path: Path) -> None:
     with LineageServer() as server:
         server.answers = [503]
-        for transport in (make(server.url, tmp_path, names="marquez"), make(server.url, tmp_path / "plain")):
+        for transport in (make(server.url, tmp_path, server="marquez"), make(server.url, tmp_path / "plain")):
             transport.emit(event(name="a#b"))
             for kept in transport.spool.waiting():
                 assert json.loads(kept.read_bytes())["job"]["name"] == "a#b"

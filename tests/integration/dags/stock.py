@@ -52,6 +52,17 @@ with DAG("stock_in", schedule=None):
         sql_conn_id="crm_env",
     )
 
+with DAG("stock_awkward", schedule=None):
+    S3ToSqlOperator(
+        task_id="load",
+        s3_bucket="customer-lake",
+        s3_key="2026#1/at 12:00.csv",  # Marquez can't carry this name
+        table="crm.stock_people",
+        column_list=["id", "name"],
+        parser=rows,
+        sql_conn_id="crm_env",
+    )
+
 with DAG("stock_out", schedule=None):
     SqlToS3Operator(
         task_id="save",
