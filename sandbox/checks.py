@@ -14,9 +14,12 @@ import pyarrow as pa
 from airflow_secure_provider.contract.odcs import from_odcs
 from airflow_secure_provider.crypto.keyset import Keyset
 from airflow_secure_provider.protection.reversible import ColumnCipher
+from sandbox import marquez_checks
 from sandbox.airflow import Airflow
 from sandbox.data import Canaries, Customer, Order
 from sandbox.making import DATABASE
+from sandbox.marquez import DATABASE as MARQUEZ_DATABASE
+from sandbox.marquez import Marquez
 from sandbox.world import World
 
 TABLES = ("crm.customers", "crm.orders", "analytics.customers")
@@ -28,6 +31,8 @@ class Seen:
     """Everything the checks look at.
 
     :param plaintext: both source files, as they were before they were encrypted.
+    :param day: of the run, as it stands in the objects' names.
+    :param marquez: if it is there too.
     """
 
     world: World
@@ -38,6 +43,8 @@ class Seen:
     plaintext: bytes
     canaries: Canaries
     contracts: Path
+    day: str = ""
+    marquez: Marquez | None = None
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         with self.world.postgres.connect(dbname=DATABASE) as connection:
@@ -64,7 +71,7 @@ def run_checks(seen: Seen) -> list[Check]:
         "credentials are nowhere": _credentials,
         "lineage: both ends of each hop, with status": _lineage,
         "leases: one a task, all revoked": _leases,
-    }
+    } | (_OF_MARQUEZ if seen.marquez is not None else {})
     results = []
     for name, check in checks.items():
         try:
@@ -73,6 +80,28 @@ def run_checks(seen: Seen) -> list[Check]:
             passed, saw = False, f"{type(error).__name__}: {error}"
         results.append(Check(name, passed, saw))
     return results
+
+
+def _marquez_hops(seen: Seen) -> tuple[bool, str]:
+    assert seen.marquez is not None
+    return marquez_checks.hops(seen.marquez, TASKS)
+
+
+def _marquez_graph(seen: Seen) -> tuple[bool, str]:
+    assert seen.marquez is not None
+    return marquez_checks.graph(seen.marquez, seen.world.postgres_namespace, seen.day)
+
+
+def _marquez_columns(seen: Seen) -> tuple[bool, str]:
+    assert seen.marquez is not None
+    return marquez_checks.columns(seen.marquez, seen.world.postgres_namespace, seen.contracts)
+
+
+_OF_MARQUEZ: dict[str, Callable[[Seen], tuple[bool, str]]] = {
+    "Marquez: each run, both of its ends": _marquez_hops,
+    "Marquez: from the share back to S3": _marquez_graph,
+    "Marquez: each column, masked or not": _marquez_columns,
+}
 
 
 def _row_counts(seen: Seen) -> tuple[bool, str]:
@@ -158,22 +187,16 @@ def _share(seen: Seen) -> tuple[bool, str]:
 
 def places(seen: Seen) -> Iterator[tuple[str, bytes]]:
     """Wherever a value could have leaked to."""
-    with seen.world.postgres.connect(dbname=DATABASE) as connection:
-        listed = connection.execute(
-            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
-        ).fetchall()
-        for schema, table in listed:
-            with (
-                connection.cursor() as cursor,
-                cursor.copy(f'COPY "{schema}"."{table}" TO STDOUT'.encode()) as copy,
-            ):
-                yield f"table {schema}.{table}", b"".join(bytes(piece) for piece in copy)
+    yield from _tables(seen, DATABASE)
+    if seen.marquez is not None:
+        yield from _tables(seen, MARQUEZ_DATABASE)
     directories = {
         "log": seen.airflow.logs_directory,
         "console log": seen.airflow.process_logs_directory,
         "database server's log": seen.world.directory / "postgres",
         "Vault stand-in's log": seen.world.directory / "vault",
         "lineage event": seen.world.events.parent,
+        "Marquez's log": seen.world.directory / "marquez",
     }
     for what, directory in directories.items():
         for path in sorted(directory.rglob("*")):
@@ -192,6 +215,19 @@ def places(seen: Seen) -> Iterator[tuple[str, bytes]]:
             f"XCom of {task}",
             json.dumps(seen.airflow.xcoms("secure_customers", seen.run_id, task)).encode(),
         )
+
+
+def _tables(seen: Seen, database: str) -> Iterator[tuple[str, bytes]]:
+    with seen.world.postgres.connect(dbname=database) as connection:
+        listed = connection.execute(
+            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        ).fetchall()
+        for schema, table in listed:
+            with (
+                connection.cursor() as cursor,
+                cursor.copy(f'COPY "{schema}"."{table}" TO STDOUT'.encode()) as copy,
+            ):
+                yield f"table {schema}.{table} of {database}", b"".join(bytes(piece) for piece in copy)
 
 
 def _canary_control(seen: Seen) -> tuple[bool, str]:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from sandbox.checks import Check, Seen, run_checks
 from sandbox.data import CUSTOMER_COLUMNS, ORDER_COLUMNS, Canaries, as_csv, customers, orders
 from sandbox.environment import REPOSITORY, isolate_this_process, short_directory, unwind_on_signals
 from sandbox.keeping import keep
+from sandbox.marquez import VERSION, Marquez, MarquezMissing, as_transport
 from sandbox.page import show
 from sandbox.world import World, running_world
 
@@ -57,6 +58,9 @@ def main() -> int:
         with unwind_on_signals(), short_directory() as directory, _world(directory) as world:
             steps.done("PostgreSQL, S3 + KMS and the Vault stand-in are up, over TLS with a throw-away CA")
             failed = _run(console, steps, world, directory)
+    except MarquezMissing as error:
+        console.print(f"[bold red]no Marquez:[/] {error}", highlight=False)
+        return 1
     except KeyboardInterrupt:
         console.print("interrupted; everything is stopped and removed")
         return 128 + signal.SIGINT
@@ -71,6 +75,21 @@ def _world(directory: Path) -> Iterator[World]:
         yield world
 
 
+@contextlib.contextmanager
+def _lineage(
+    steps: Steps, world: World, directory: Path
+) -> Iterator[tuple[Marquez | None, Mapping[str, str]]]:
+    """With ``MARQUEZ=1`` a Marquez that gets the events too, and what Airflow needs for it."""
+    if os.environ.get("MARQUEZ", "0") in ("", "0"):
+        yield None, world.airflow_environment
+        return
+    with Marquez(directory / "marquez", world.postgres, steps.told) as marquez:
+        steps.done(f"Marquez {VERSION} is up; ask its API: {marquez.url}/api/v1/namespaces")
+        setting = "AIRFLOW__OPENLINEAGE__TRANSPORT"
+        transport = as_transport(marquez, world.airflow_environment[setting], keep=True)
+        yield marquez, {**world.airflow_environment, setting: transport}
+
+
 def _run(console: Console, steps: Steps, world: World, directory: Path) -> bool:
     canaries = Canaries.fresh()
     people = customers(CUSTOMERS, canaries)
@@ -82,7 +101,10 @@ def _run(console: Console, steps: Steps, world: World, directory: Path) -> bool:
     steps.done(
         f"{CUSTOMERS:,} customers and {ORDERS:,} orders encrypted here and put into S3 ({stored / 1e6:.1f} MB)"
     )
-    with Airflow(directory, DAGS, world.airflow_environment) as airflow:
+    with (
+        _lineage(steps, world, directory) as (marquez, environment),
+        Airflow(directory, DAGS, environment) as airflow,
+    ):
         steps.done("Airflow is up: scheduler, DAG processor, API server, LocalExecutor")
         run_id = airflow.trigger("secure_customers", logical_date=DAY)
         told: set[tuple[str, str]] = set()
@@ -104,7 +126,16 @@ def _run(console: Console, steps: Steps, world: World, directory: Path) -> bool:
                 keep(console, world, airflow)
             return True
         seen = Seen(
-            world, airflow, run_id, people, sold, plain_customers + plain_orders, canaries, DAGS / "contracts"
+            world,
+            airflow,
+            run_id,
+            people,
+            sold,
+            plain_customers + plain_orders,
+            canaries,
+            DAGS / "contracts",
+            f"{DAY:%Y-%m-%d}",
+            marquez,
         )
         results = run_checks(seen)
         steps.done("checked")

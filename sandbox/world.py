@@ -37,6 +37,11 @@ class World:
     airflow_environment: Mapping[str, str]
     secrets: Mapping[str, str]
 
+    @property
+    def postgres_namespace(self) -> str:
+        """As lineage names the server."""
+        return f"postgres://{self.postgres.host}:{self.postgres.port}"
+
     def keyset(self) -> Keyset:
         """Unwrapped, as only somebody who may call kms:Decrypt can."""
         text = self.aws.client("s3").get_object(Bucket=KEYS, Key=KEYSET)["Body"].read()

@@ -18,7 +18,8 @@ from sandbox.environment import isolate_this_process, short_directory
 from sandbox.postgres import Database, Postgres
 
 _scratch = contextlib.ExitStack()
-_REQUIRED = os.environ.get("REQUIRE", "")  # "all": a skipped test is a failed one
+# A skipped test is a failed one: "all", or only those with one of these marks, as in "marquez,airflow".
+_REQUIRED = set(filter(None, os.environ.get("REQUIRE", "").replace(" ", "").split(",")))
 
 
 def _isolate() -> None:
@@ -43,12 +44,13 @@ _isolate()
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """With REQUIRE=all, as in CI, a part that was skipped was not tested, so it fails."""
+    """With REQUIRE, as in CI, a part that was skipped was not tested, so it fails."""
     outcome = yield
     report = outcome.get_result()
-    if _REQUIRED == "all" and report.skipped and not hasattr(report, "wasxfail"):
+    required = sorted(name for name in _REQUIRED if name == "all" or item.get_closest_marker(name))
+    if required and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"skipped although REQUIRE=all: {report.longrepr}"
+        report.longrepr = f"skipped although REQUIRE={required[0]}: {report.longrepr}"
 
 
 def pytest_unconfigure() -> None:
