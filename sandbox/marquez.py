@@ -199,13 +199,8 @@ def _download(maven: str, cache: Path, jars: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".marquez-", dir=cache) as name:
         work = Path(name)
         (work / "pom.xml").write_text(_POM.format(*_ARTIFACT), encoding="utf-8")
-        command = [
-            maven,
-            "--batch-mode",
-            "--no-transfer-progress",
-            "--update-snapshots",
-            _COPY,
-        ]  # asks again after a failure
+        # --update-snapshots asks again for what was not there the last time.
+        command = [maven, "--batch-mode", "--no-transfer-progress", "--update-snapshots", _COPY]
         command += ["-DincludeScope=runtime", f"-DoutputDirectory={work / 'jars'}"]
         try:
             done = subprocess.run(

@@ -137,12 +137,13 @@ class SecureTransport(Transport):
         from .credentials import credential_facets
 
         try:
-            body = self._endings.repeated(body)
-            if credential_facets():  # then something comes after the end
+            said = self._endings.repeated(body)
+            if said is body and credential_facets():  # then something comes after the end
                 self._endings.remember(body)
         except (OSError, ValueError) as error:  # better as it is than not at all
             log.warning("the end of a run is not kept for Marquez: %s", type(error).__name__)
-        return body
+            return body
+        return said
 
     def _send_within(self, seconds: float, run: str) -> None:
         """In a thread that is left behind when it takes too long: the event is safe, and the task goes on."""

@@ -75,7 +75,7 @@ class Stage:
             yield path.name, path.read_bytes()
 
 
-def _connection_without_vault(world: World) -> str:
+def connection_without_vault(world: World) -> str:
     password = secrets.token_urlsafe(16)
     with world.postgres.connect(dbname=DATABASE, autocommit=True) as connection:
         statement = sql.SQL("CREATE ROLE env_user LOGIN SUPERUSER PASSWORD {}")
@@ -136,7 +136,7 @@ def stage() -> Iterator[Stage]:
         environment["AIRFLOW__OPENLINEAGE__EXTRACTORS"] = EXTRACTORS
         environment["AIRFLOW__SECURE_PROVIDER__CONTRACTS"] = str(_contracts(directory / "contracts"))
         environment["AIRFLOW__SECURE_PROVIDER__LINEAGE_STORE"] = world.events.as_uri()
-        environment["AIRFLOW_CONN_CRM_ENV"] = _connection_without_vault(world)
+        environment["AIRFLOW_CONN_CRM_ENV"] = connection_without_vault(world)
         environment["AIRFLOW_VAR_PUBLISH_KEY"] = world.kms_key
         kms = world.aws.client("kms")
         good = encrypt(csv_of(ROWS), world.kms_key, kms, {"dataset": "crm.people"})
