@@ -1,13 +1,14 @@
-"""Names of datasets and jobs that Marquez can carry, and back again.
+"""Names of datasets, jobs and columns that Marquez can carry, and back again.
 
 Seen with Marquez 0.50. A node there is addressed by ``dataset:NAMESPACE:NAME`` or ``job:NAMESPACE:NAME``.
 
 1. An event with a namespace that holds anything but letters, digits and ``_-.@+:;=/`` is answered 400. Some of its namespaces are
    stored all the same, and from then on the list of namespaces is answered 500.
 2. ``:`` parts an address, unless ``//`` or a digit follows. So in a namespace any other one breaks it, as in ARNs; and where the
-   namespace has one, so does a name or a namespace that begins with a digit or ``//``: ``s3://lake`` and ``2026/11/20.csv``.
+   namespace has one, so does a digit or ``//`` at the beginning of it or of the name: ``s3://lake`` and ``2026/11/20.csv``.
 3. ``#`` begins a version. In a name it breaks column lineage; ``:`` in a name breaks the lineage of one column.
 4. A line break in a name breaks the address.
+5. A column without a type stands in its dataset twice, once from START and once from COMPLETE. One whose type is empty does not.
 
 What would break is written as ``@`` and two hex digits for each byte of its UTF-8; ``%``, which everybody knows, is not allowed in a
 namespace. An ``@`` that looks like the beginning of such a pair is written so too: what was encoded is found again.
@@ -33,7 +34,7 @@ def encoded(namespace: str, name: str) -> Pair:
     safe_namespace = _IN_NAMESPACE.sub(_hex, namespace)
     safe_name = _IN_NAME.sub(_hex, name)
     if ":" in safe_namespace:
-        safe_namespace, safe_name = _FIRST.sub(_hex, safe_namespace), _FIRST.sub(_hex, safe_name)
+        return _FIRST.sub(_hex, safe_namespace), _FIRST.sub(_hex, safe_name)
     return safe_namespace, safe_name
 
 
@@ -41,6 +42,16 @@ def decoded(namespace: str, name: str) -> Pair:
     """The reverse. What :func:`encoded` can't have written is left as it is."""
     found = _text(namespace), _text(name)
     return found if encoded(*found) == (namespace, name) else (namespace, name)
+
+
+def carried(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The event as Marquez can carry it."""
+    changed = renamed(event, encoded)
+    for dataset in [*(changed.get("inputs") or ()), *(changed.get("outputs") or ())]:
+        schema = (dataset.get("facets") or {}).get("schema") or {}
+        for column in schema.get("fields") or ():
+            column.setdefault("type", "")
+    return changed
 
 
 def renamed(event: Mapping[str, Any], rename: Callable[[str, str], Pair]) -> dict[str, Any]:

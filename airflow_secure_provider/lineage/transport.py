@@ -22,7 +22,7 @@ from openlineage.client.transport.transport import Config, Transport
 
 from ..errors import ConfigurationError
 from .endings import Endings
-from .names import encoded, renamed
+from .names import carried
 from .spool import MOST_BYTES, Answer, Flushed, Spool
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class SecureTransport(Transport):
     def send(self, event: Mapping[str, Any]) -> None:
         """At once, past the spool; raises what the inner transport raises."""
         # Only here: what lies in the spool, or is refused, keeps its names.
-        sent = renamed(event, encoded) if self._marquez else event
+        sent = carried(event) if self._marquez else event
         self._inner.emit(sent)  # type: ignore[arg-type]  # it is serialized all the same
 
     def close(self, timeout: float = -1) -> bool:

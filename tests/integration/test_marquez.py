@@ -186,6 +186,8 @@ def test_stock_operators_and_a_name_that_marquez_cannot_carry(shown: Shown) -> N
         assert {f"job:demo:{job}", f"dataset:{shown.tables}:crm.crm.stock_people"} <= found
     edges = marquez_checks.edges_of(shown.marquez, shown.tables, "crm.crm.stock_people")
     assert edges == {"id": "", "name": ""}  # they correspond, and nobody knows more
+    table = shown.marquez.dataset(shown.tables, "crm.crm.stock_people")
+    assert [field["name"] for field in table["fields"]] == ["id", "name"]  # each once, though it came twice
 
 
 def test_lineage_show(shown: Shown) -> None:
@@ -275,6 +277,7 @@ NAMES = [
     ("arn:aws:glue:eu-central-1:123", "table/db/t"),
     ("postgres://[::1]:5432", "db.s.t"),
     ("kafka://a:1,b:2", "topic"),
+    ("10.0.0.1:9092", "topic"),
     ("has a space#é", "2"),
 ]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_secure_provider.lineage.names import decoded, encoded, renamed
+from airflow_secure_provider.lineage.names import carried, decoded, encoded, renamed
 
 TEXT = st.text(max_size=20) | st.text("@0123ABCabc:/#%é\n", max_size=12)
 
@@ -27,6 +27,7 @@ TEXT = st.text(max_size=20) | st.text("@0123ABCabc:/#%é\n", max_size=12)
         (("arn:aws:glue:eu-central-1:123", "t/db/x"), ("arn@3Aaws@3Aglue@3Aeu-central-1:123", "t/db/x")),
         (("postgres://[::1]:5432", "a.b.c"), ("postgres://@5B@3A:1@5D:5432", "a.b.c")),
         (("prod:", "1x"), ("prod@3A", "1x")),
+        (("10.0.0.1:9092", "topic"), ("@310.0.0.1:9092", "topic")),
         (("s3://lake", "me@ACME@home"), ("s3://lake", "me@40ACME@home")),
         (("s3://lake", "me@acme"), ("s3://lake", "me@acme")),
     ],
@@ -38,6 +39,7 @@ def test_what_is_carried(name: tuple[str, str], carried: tuple[str, str]) -> Non
 
 @given(TEXT, TEXT)
 @example("@3A", "@40")
+@example("0:0", "")
 @example("@", "3A#")
 @example("a:1", "@31")
 @example("0:0", "a")
@@ -102,3 +104,15 @@ def test_all_names_of_an_event() -> None:
         "eventType": "START",
         "run": {"runId": "r"},
     }
+
+
+def test_a_column_has_a_type() -> None:
+    facets = {"schema": {"fields": [{"name": "a"}, {"name": "b", "type": "text"}]}}
+    event = {
+        "inputs": [{"namespace": "s", "name": "#", "facets": facets}],
+        "outputs": [{"facets": {"schema": None}}, {}],
+    }
+    (source, *_) = carried(event)["inputs"]
+    assert source["name"] == "@23"
+    assert source["facets"]["schema"]["fields"] == [{"name": "a", "type": ""}, {"name": "b", "type": "text"}]
+    assert facets["schema"]["fields"][0] == {"name": "a"}  # the event itself is as it was
