@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from airflow_secure_provider.contract.odcs import from_odcs
 from airflow_secure_provider.model import Protection
+from sandbox.making import DATABASE, LAKE
 from sandbox.marquez import Marquez
-from sandbox.world import DATABASE, LAKE
 
 NAMESPACE = "demo"
 TABLES = {"customers": "crm.customers", "analytics": "analytics.customers", "orders": "crm.orders"}

@@ -12,7 +12,7 @@ import pytest
 
 from sandbox.browser import browser, chromium
 from sandbox.environment import short_directory
-from sandbox.world import LAKE
+from sandbox.making import LAKE
 
 from .conftest import Stage
 
