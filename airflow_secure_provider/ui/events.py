@@ -66,6 +66,8 @@ def _end(dataset: Mapping[str, Any]) -> End:
     facets = mapping(dataset.get("facets"))
     known = mapping(facets.get(ENCRYPTION))
     listed = columns(known.get("columns"), "keyset", "keyVersion")
+    told = known.get("warnings")
+    warnings = [str(each) for each in told] if isinstance(told, list) else []
     return End(
         text(dataset.get("namespace")) or "",
         dataset["name"],
@@ -73,6 +75,7 @@ def _end(dataset: Mapping[str, Any]) -> End:
         at_rest(mapping(known.get("atRest")), "keyProvider", "keyId"),
         in_transit(mapping(known.get("inTransit")), "peerVerified"),
         listed or columns(mapping(facets.get("schema")).get("fields")),
+        note="; ".join(warnings) or None,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..errors import ConfigurationError, SecureProviderError, StoreError
+from ..lineage.names import decoded, renamed
 from .events import task_run
 from .runs import TaskRun
 
@@ -216,7 +217,7 @@ def _from_marquez(url: str, budget: _Budget) -> Iterator[Any]:
             for event in page:
                 if not budget.event():
                     return
-                yield event
+                yield renamed(event, decoded) if isinstance(event, dict) else event
             if len(page) < _PAGE_EVENTS:
                 return
 

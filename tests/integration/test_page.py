@@ -14,7 +14,7 @@ from sandbox.browser import browser, chromium
 from sandbox.environment import short_directory
 from sandbox.making import LAKE
 
-from .conftest import Stage
+from .conftest import CANARY, Stage
 
 pytestmark = [
     pytest.mark.airflow,
@@ -103,7 +103,7 @@ def tab(stage: Stage, chrome: Any, runs: dict[str, str], request: Any) -> Iterat
     """Logged in, as Airflow does it."""
     theme = getattr(request, "param", "light")
     context = chrome.new_context(color_scheme=theme, viewport={"width": 1400, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(30_000)
     found = Tab(context)
     found.page.goto(stage.airflow.url)
     found.page.get_by_test_id("nav-sidebar").wait_for()
@@ -116,7 +116,9 @@ def tab(stage: Stage, chrome: Any, runs: dict[str, str], request: Any) -> Iterat
 def test_from_the_menu_to_the_page(stage: Stage, tab: Tab, theme: str) -> None:
     page = tab.page
     page.get_by_test_id("nav-sidebar").get_by_role("button", name="Browse").click()
-    page.get_by_role("menuitem", name="Data protection").click()
+    entry = page.get_by_role("menuitem", name="Data protection")
+    assert entry.locator("img").evaluate("(img) => img.decode().then(() => img.naturalWidth)") > 0
+    entry.click()
     frame = page.frame_locator("iframe[title='Data protection']")
     frame.get_by_role("heading", name="Data protection", level=1).wait_for()
     assert "exposed" in frame.locator(".verdict").inner_text()
@@ -187,6 +189,7 @@ def test_a_task_instance_leads_to_its_hops(stage: Stage, tab: Tab, runs: dict[st
     assert frame.locator(".protection.done").all_inner_texts() == ["tokenize", "encrypt"]
     inner = frame.locator("html")
     assert inner.evaluate(BASICS) == []
+    assert CANARY not in frame.locator("html").inner_html()
     frame.get_by_role("link", name="whole DAG run").click()
     frame.get_by_role("heading", name="case_good", level=1).wait_for()
 
