@@ -176,23 +176,33 @@ def resolved(say: Callable[[str], None] = print) -> Path:
 
     It is filled beside and then renamed, so a download that broke off is never used.
 
-    :raises MarquezMissing: if it is not there and Maven is not either, or can't get it.
+    :raises MarquezMissing: without Java; and if it is not there and Maven is not either, or can't get it.
     """
-    home = Path(pwd.getpwuid(os.geteuid()).pw_dir)  # tests and the demo have taken HOME away
-    cache = Path(os.environ.get("MARQUEZ_CACHE") or home / ".cache" / "airflow-secure-provider")
+    _java()
+    cache = _cache()
     jars = cache / f"marquez-{VERSION}"
     if jars.is_dir():
         return jars
     maven = shutil.which("mvn")
     if maven is None:
         raise MarquezMissing("no program mvn, which gets Marquez from Maven Central; install maven")
-    _java()
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / ".marquez.lock"):
         if not jars.is_dir():
             say(f"getting Marquez {VERSION} from Maven Central into {jars} (once; about 160 files)")
             _download(maven, cache, jars)
     return jars
+
+
+def _cache() -> Path:
+    named = os.environ.get("MARQUEZ_CACHE")
+    if named:
+        return Path(named).resolve()
+    try:
+        home = pwd.getpwuid(os.geteuid()).pw_dir  # tests and the demo have taken HOME away
+    except KeyError:
+        raise MarquezMissing("this user has no home for Marquez; name a folder in MARQUEZ_CACHE") from None
+    return Path(home, ".cache", "airflow-secure-provider")
 
 
 def _download(maven: str, cache: Path, jars: Path) -> None:
