@@ -1,5 +1,7 @@
 """A real Marquez, the lineage server: its API from Maven Central on Java 17, with a database of its own.
 
+``python -m sandbox.marquez`` gets it ahead; it ends with status 3 if Maven says that there is no such artifact.
+
 Its web interface is not published there or on npm; the API answers all that the interface shows.
 """
 
@@ -14,6 +16,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 import urllib.error
 import urllib.parse
@@ -33,6 +36,8 @@ DATABASE = "marquez"
 _ARTIFACT = ("io.github.marquezproject", "marquez-api", VERSION)
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _JAVA = 17
+_NOT_THERE = re.compile(r"Could not find artifact|was not found in")
+_NOT_PUBLISHED = 3  # the exit status
 _DOWNLOAD_SECONDS = 900
 _START_SECONDS = 120.0  # migrations of an empty database among it
 _REQUEST_SECONDS = 30.0
@@ -67,6 +72,10 @@ logging:
 
 class MarquezMissing(RuntimeError):
     """Something that Marquez needs is not on this machine and can't be had; the message says what."""
+
+
+class MarquezNotPublished(MarquezMissing):
+    """Maven answers that there is no such artifact where it asks."""
 
 
 class Marquez:
@@ -220,7 +229,8 @@ def _download(maven: str, cache: Path, jars: Path) -> None:
             raise MarquezMissing(f"Maven did not get Marquez within {_DOWNLOAD_SECONDS} s") from None
         if done.returncode != 0:
             told = [line for line in done.stdout.decode(errors="replace").splitlines() if "[ERROR]" in line]
-            raise MarquezMissing(f"Maven can't get {':'.join(_ARTIFACT)}: {' '.join(told[:1])}")
+            kind = MarquezNotPublished if _NOT_THERE.search(" ".join(told)) else MarquezMissing
+            raise kind(f"Maven can't get {':'.join(_ARTIFACT)}: {' '.join(told[:1])}")
         (work / "jars").rename(jars)
 
 
@@ -247,3 +257,19 @@ def _java() -> str:
 
 def _quote(part: str) -> str:
     return urllib.parse.quote(part, safe="")
+
+
+def main() -> int:
+    try:
+        print(f"Marquez is in {resolved()}")
+    except MarquezNotPublished as error:
+        print(error)
+        return _NOT_PUBLISHED
+    except MarquezMissing as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

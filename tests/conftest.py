@@ -18,7 +18,7 @@ from sandbox.environment import isolate_this_process, short_directory
 from sandbox.postgres import Database, Postgres
 
 _scratch = contextlib.ExitStack()
-# A skipped test is a failed one: "all", or only those with one of these marks, as in "marquez,airflow".
+# A skipped test is a failed one: "all", or only those with one of these marks, as in "marquez,airflow"; "all,!marquez" but for these.
 _REQUIRED = set(filter(None, os.environ.get("REQUIRE", "").replace(" ", "").split(",")))
 
 
@@ -48,7 +48,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome = yield
     report = outcome.get_result()
     required = sorted(name for name in _REQUIRED if name == "all" or item.get_closest_marker(name))
-    if required and report.skipped and not hasattr(report, "wasxfail"):
+    excused = any(name[0] == "!" and item.get_closest_marker(name[1:]) for name in _REQUIRED)
+    if required and not excused and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped although REQUIRE={required[0]}: {report.longrepr}"
 

@@ -20,14 +20,16 @@ from click.testing import CliRunner
 from airflow_secure_provider.cli.main import cli
 from airflow_secure_provider.lineage.marquez import events
 from airflow_secure_provider.lineage.names import encoded, renamed
+from airflow_secure_provider.lineage.setup import EXTRACTORS
 from sandbox import marquez_checks
 from sandbox.airflow import Airflow
 from sandbox.checks import TASKS
 from sandbox.data import CUSTOMER_COLUMNS, ORDER_COLUMNS, Canaries, as_csv, customers, orders
 from sandbox.environment import REPOSITORY, short_directory
+from sandbox.making import DATABASE, LAKE
 from sandbox.marquez import DATABASE as MARQUEZ_DATABASE
 from sandbox.marquez import Marquez, MarquezMissing, as_transport, resolved
-from sandbox.world import DATABASE, LAKE, World, running_world
+from sandbox.world import World, running_world
 
 from .conftest import connection_without_vault
 
@@ -36,7 +38,6 @@ pytestmark = [pytest.mark.airflow, pytest.mark.marquez]
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
 AWKWARD = "2026#1/at 12:00.csv"
 SCHEMA = json.loads((REPOSITORY / "docs/formats/EncryptionDatasetFacet.json").read_text())
-EXTRACTORS = "airflow_secure_provider.lineage.extractors"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _make(world: World, marquez: Marquez, canaries: Canaries) -> dict[str, str]:
     return {
         **world.airflow_environment,
         setting: as_transport(marquez, world.airflow_environment[setting]),
-        "AIRFLOW__OPENLINEAGE__EXTRACTORS": f"{EXTRACTORS}.S3ToSqlExtractor;{EXTRACTORS}.SqlToS3Extractor",
+        "AIRFLOW__OPENLINEAGE__EXTRACTORS": EXTRACTORS,
         "AIRFLOW_CONN_CRM_ENV": connection_without_vault(world),
     }
 
