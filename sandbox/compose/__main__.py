@@ -53,7 +53,7 @@ def _problem() -> str:
     if shutil.which("docker") is None:
         return "docker is missing: install Docker Engine with its Compose plugin; without Docker there is `make demo KEEP=1`"
     if _quietly("docker", "compose", "version"):
-        return "docker has no `compose`: install its Compose plugin (2.30 or later)"
+        return "docker has no `compose`: install its Compose plugin"
     if _quietly("docker", "info"):
         return "the Docker engine does not answer: is it running, and may this user use it (group docker)?"
     return ""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -181,6 +183,7 @@ def test_the_demo_dag_runs_as_the_compose_file_has_it(stack: Stack, tmp_path: Pa
         api = airflow("api", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
         scheduler = airflow("scheduler")
         processor = airflow("dag-processor")
+        triggerer = airflow("triggerer")
         client = Api(f"http://127.0.0.1:{port}")
         api.wait_until_ready(lambda: client.answers("/api/v2/monitor/health"), 90)
         health = (
@@ -203,6 +206,17 @@ def test_the_demo_dag_runs_as_the_compose_file_has_it(stack: Stack, tmp_path: Pa
         assert eventually(ended, 150)
         logs = "".join(file.read_text(errors="replace") for file in files_below(stack.folder / "data"))
         assert client.ask("GET", where)["state"] == "success", why(logs)
+        for process in (api, scheduler, processor, triggerer):
+            process.check()
+        alive = client.ask("GET", "/api/v2/monitor/health")
+        parts = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+        assert {alive[part]["status"] for part in parts} == {"healthy"}
+        for name in ("dag-processor", "triggerer"):
+            kind, check = FILE["services"][f"airflow-{name}"]["healthcheck"]["test"]
+            assert kind == "CMD-SHELL"
+            asked = {**environment, "HOSTNAME": socket.gethostname()}
+            command = check.replace("$$", "$").replace("airflow", f"'{sys.executable}' -m airflow", 1)
+            subprocess.run(["sh", "-c", command], env=asked, check=True, timeout=60)
         with stack.postgres.connect(dbname="crm") as connection:
             assert connection.execute("SELECT count(*) FROM crm.customers").fetchone() == (20_000,)
             assert connection.execute("SELECT count(*) FROM analytics.customers").fetchone() == (20_000,)
@@ -255,6 +269,7 @@ def airflow_environment(stack: Stack, home: Path, lineage: str, port: int) -> di
     ports = {
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(free_port()),
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
     }
     return clean_environment(home / "home", **told, **ports)
 
