@@ -69,6 +69,7 @@ class SecureConfig(Config):
             raise ConfigurationError(
                 f'{where} has no transport that sends, such as {{"type": "http", "url": …}}'
             )
+        _check_inner(given["transport"], where)
         if not str(given.get("spool", "")).startswith("/"):
             raise ConfigurationError(
                 f"{where}: spool is an absolute path of a folder on a disk that outlives tasks"
@@ -212,6 +213,18 @@ def _without_retries(configured: Mapping[str, Any]) -> dict[str, Any]:
     if changed.get("type") == "http":
         changed["retry"] = {"total": 0}
     return changed
+
+
+def _check_inner(inner: Mapping[str, Any], where: str) -> None:
+    """:raises ConfigurationError: for one that says of a lost event that it is sent."""
+    if inner["type"] == "async_http":
+        raise ConfigurationError(
+            f"{where}: async_http has an event sent by a thread that ends with its process, and tells nobody; use http"
+        )
+    if inner["type"] == "composite" and inner.get("continue_on_failure", True):
+        raise ConfigurationError(
+            f'{where}: a composite transport hides the failure of one of them; set "continue_on_failure": false'
+        )
 
 
 def transport_of(configured: Mapping[str, Any]) -> SecureTransport:

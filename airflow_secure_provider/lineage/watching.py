@@ -1,4 +1,4 @@
-"""Watches the hooks of stock operators in a task's own process: S3 through botocore, PostgreSQL through its hook.
+"""Watches the hooks of stock operators in a task's own process: S3 through botocore, PostgreSQL through its hook and SQLAlchemy.
 
 Nothing here may fail a task, or send a request or a statement of its own.
 """
@@ -86,6 +86,10 @@ def _watch_postgres() -> None:
         return connection
 
     PostgresHook.get_conn = get_conn
+    # What reads data frames goes by way of SQLAlchemy, and not through get_conn.
+    from sqlalchemy import event, pool
+
+    event.listen(pool.Pool, "connect", lambda connection, record: _look_at_connection(connection))
 
 
 def _look_at_connection(connection: Any) -> None:

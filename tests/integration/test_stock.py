@@ -72,6 +72,7 @@ def test_sql_to_s3(stage: Stage) -> None:
     event = complete(stage, "stock_out", "save")
     assert [each["name"] for each in event["inputs"]] == ["crm.crm.stock_people"]
     (target,) = event["outputs"]
+    assert event["inputs"][0]["facets"]["secureProvider_encryption"]["inTransit"]["peerVerified"] is True
     assert target["name"] == "out/people.csv"
     assert target["facets"]["secureProvider_encryption"]["atRest"]["evidence"] == "observed"
 

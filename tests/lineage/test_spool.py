@@ -256,6 +256,8 @@ def test_every_dataset_has_the_encryption_facet(tmp_path: Path) -> None:
         ({"transport": {"type": "http"}, "spool": "/x", "on_full": "wait"}, "on_full 'wait'"),
         ({"transport": {"type": "http"}, "spool": "/x", "server": "mine"}, "server 'mine'"),
         ({"transport": {"type": "http"}, "spool": "/x", "spol": 1}, "unknown spol"),
+        ({"transport": {"type": "async_http"}, "spool": "/x"}, "async_http .* use http"),
+        ({"transport": {"type": "composite", "transports": []}, "spool": "/x"}, "hides the failure of one"),
     ],
 )
 def test_bad_configuration(given: dict[str, Any], says: str) -> None:
