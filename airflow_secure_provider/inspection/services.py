@@ -40,6 +40,10 @@ def check_postgres(name: str, host: str | None, port: int | None, extra: Mapping
     except OSError as error:
         return failed("postgres", subject, f"{host}:{port or _POSTGRES_PORT}: {tls_problem(error)}")
     said = f"{found.protocol}, {found.cipher}, trusted, the certificate expires in {found.days_left:.0f} days"
+    query = extra.get("sqlalchemy_query")
+    if not isinstance(query, Mapping) or query.get("sslmode") != mode:
+        # PostgresHook 7.1.1 builds SQLAlchemy's URL without the other extras.
+        said += "; not so where a hook reads data frames (SqlToS3Operator), unless sqlalchemy_query has sslmode and sslrootcert too"
     return (warning if found.days_left < SOON_DAYS else ok)("postgres", subject, said)
 
 

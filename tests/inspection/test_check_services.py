@@ -38,6 +38,9 @@ def test_postgres(postgres: Postgres) -> None:
     assert found.verdict == Verdict.OK, found
     assert "TLSv1.3" in found.detail
     assert "expires in" in found.detail
+    assert "unless sqlalchemy_query" in found.detail
+    twice = extra(postgres, sqlalchemy_query=extra(postgres))
+    assert "sqlalchemy" not in check_postgres("crm", postgres.host, postgres.port, twice).detail
 
 
 @pytest.mark.parametrize("mode", [None, "require", "verify-ca", "prefer"])

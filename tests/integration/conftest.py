@@ -83,6 +83,14 @@ def connection_without_vault(world: World) -> str:
     return json.dumps(world.postgres.airflow_connection(DATABASE, login="env_user", password=password))
 
 
+def _for_sqlalchemy_too(connection: str) -> str:
+    """PostgresHook gives SQLAlchemy none of a connection's extras but these."""
+    body = json.loads(connection)
+    names = ("sslmode", "sslrootcert")
+    body["extra"] = body["extra"] | {"sqlalchemy_query": {name: body["extra"][name] for name in names}}
+    return json.dumps(body)
+
+
 def _contracts(folder: Path) -> Path:
     """What is known of two of the datasets that stock operators touch: the table is called less than what is loaded into it."""
     folder.mkdir()
@@ -137,6 +145,7 @@ def stage() -> Iterator[Stage]:
         environment["AIRFLOW__SECURE_PROVIDER__CONTRACTS"] = str(_contracts(directory / "contracts"))
         environment["AIRFLOW__SECURE_PROVIDER__LINEAGE_STORE"] = world.events.as_uri()
         environment["AIRFLOW_CONN_CRM_ENV"] = connection_without_vault(world)
+        environment["AIRFLOW_CONN_CRM_VERIFIED"] = _for_sqlalchemy_too(environment["AIRFLOW_CONN_CRM_ENV"])
         environment["AIRFLOW_VAR_PUBLISH_KEY"] = world.kms_key
         kms = world.aws.client("kms")
         good = encrypt(csv_of(ROWS), world.kms_key, kms, {"dataset": "crm.people"})

@@ -92,8 +92,22 @@ def test_an_event_becomes_a_task_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (target.status, target.at_rest.key_id) == ("protected", "k1")
     (column,) = target.columns
     assert (column.protection, column.key_version) == ("tokenize", "2")
+    assert target.note is None
     (edge,) = run.edges
     assert (edge.source_column, edge.target_column, edge.masking) == ("mail", "email", True)
+
+
+def test_warnings_of_an_event_are_shown_and_names_are_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    warned = event("load", facet=FACET | {"warnings": ["column 'a' is called public", "<b>"]})
+    warned["outputs"][0] |= {
+        "namespace": "s3://lake",
+        "name": "@32026/a@23.csv",
+    }  # as Marquez can carry 2026/a#.csv
+
+    with marquez(lambda query: (200, json.dumps({"events": [warned]}).encode(), 0)) as url:
+        (run,) = stored(url, NAMESPACE).runs
+    (target,) = run.targets
+    assert (target.name, target.note) == ("2026/a#.csv", "column 'a' is called public; <b>")
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,14 @@ with DAG("stock_out", schedule=None):
         replace=True,
         sql_conn_id="crm_env",
     )
+    SqlToS3Operator(
+        task_id="save_verified",
+        query="SELECT id, name FROM crm.stock_people",
+        s3_bucket="customer-lake",
+        s3_key="out/verified.csv",
+        replace=True,
+        sql_conn_id="crm_verified",
+    )
 
 with DAG("stock_wrong", schedule=None):
     # The server's words for this hold the password, which was masked after OpenLineage had copied the masker.
