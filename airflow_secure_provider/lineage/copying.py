@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import wrapt
+
 log = logging.getLogger(__name__)
 
 _NAME = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
@@ -47,11 +49,11 @@ def copied(statement: str) -> Copied | None:
 
 def watch_copies() -> None:
     """From now on in this process and its forks."""
-    try:
-        from airflow.providers.postgres.hooks.postgres import PostgresHook
-    except ImportError:
-        return
-    original = PostgresHook.copy_expert
+    wrapt.register_post_import_hook(_watch_copies, "airflow.providers.postgres.hooks.postgres")
+
+
+def _watch_copies(module: Any) -> None:
+    original = module.PostgresHook.copy_expert
 
     @functools.wraps(original)
     def copy_expert(self: Any, sql: str, filename: str) -> Any:
@@ -62,7 +64,7 @@ def watch_copies() -> None:
             log.debug("a COPY was not looked at: %s", type(error).__name__)
         return result
 
-    PostgresHook.copy_expert = copy_expert
+    module.PostgresHook.copy_expert = copy_expert
 
 
 def _collect(hook: Any, statement: str, filename: str) -> None:

@@ -1,4 +1,4 @@
-"""Watches the hooks of stock operators in a task's own process: S3 through botocore, PostgreSQL through its hook and SQLAlchemy.
+"""Watches the hooks of stock operators in a task's own process: S3 through botocore, databases through their hooks.
 
 Nothing here may fail a task, or send a request or a statement of its own.
 """
@@ -9,12 +9,15 @@ import functools
 import logging
 from typing import Any
 
-from ..model import Evidence, InTransit
+import wrapt
+
+from ..model import Evidence
 from ..stores.s3 import observed
 from ..stores.s3_writing import connection_of
 from ..stores.tls import transport_of
 from .copying import watch_copies
 from .observations import OBSERVED
+from .watching_databases import watch_databases
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +37,12 @@ def watch() -> None:
         return
     _installed = True
     OBSERVED.declared = _declared
-    _watch_s3()
-    _watch_postgres()
+    wrapt.register_post_import_hook(_watch_s3, "botocore.handlers")
+    watch_databases()
     watch_copies()
 
 
-def _watch_s3() -> None:
-    from botocore import handlers
-
+def _watch_s3(handlers: Any) -> None:
     # Every session that is made from now on has them.
     handlers.BUILTIN_HANDLERS += [
         ("before-parameter-build.s3", _remember_names),
@@ -70,52 +71,6 @@ def _look_at_answer(http_response: Any, parsed: Any, model: Any, context: Any, *
                 OBSERVED.wrote(f"s3://{bucket}", name)
     except Exception as error:  # noqa: BLE001 (a task must not fail by being watched)
         log.debug("an answer of S3 was not looked at: %s", type(error).__name__)
-
-
-def _watch_postgres() -> None:
-    try:
-        from airflow.providers.postgres.hooks.postgres import PostgresHook
-    except ImportError:
-        return
-    original = PostgresHook.get_conn
-
-    @functools.wraps(original)
-    def get_conn(self: Any, *args: Any, **kwargs: Any) -> Any:
-        connection = original(self, *args, **kwargs)
-        _look_at_connection(connection)
-        return connection
-
-    PostgresHook.get_conn = get_conn
-    # What reads data frames goes by way of SQLAlchemy, and not through get_conn.
-    from sqlalchemy import event, pool
-
-    event.listen(pool.Pool, "connect", lambda connection, record: _look_at_connection(connection))
-
-
-def _look_at_connection(connection: Any) -> None:
-    """psycopg 3 and 2 both know; the server is not asked, since that would begin a transaction."""
-    try:
-        info = connection.info
-        pgconn = getattr(connection, "pgconn", None)
-        encrypted = bool(pgconn.ssl_in_use if pgconn is not None else info.ssl_in_use)
-        parameters = info.get_parameters() if pgconn is not None else info.dsn_parameters
-        namespace = f"postgres://{info.host}:{info.port}"
-        if not encrypted:
-            OBSERVED.travelled(namespace, "", InTransit(protocol="none", evidence=Evidence.OBSERVED))
-            return
-        attribute = getattr(info, "ssl_attribute", None)
-        OBSERVED.travelled(
-            namespace,
-            "",
-            InTransit(
-                protocol=(attribute("protocol") if attribute else None) or "TLS",
-                cipher=attribute("cipher") if attribute else None,
-                peer_verified=parameters.get("sslmode") == "verify-full",
-                evidence=Evidence.OBSERVED,
-            ),
-        )
-    except Exception as error:  # noqa: BLE001 (a task must not fail by being watched)
-        log.debug("a connection to PostgreSQL was not looked at: %s", type(error).__name__)
 
 
 @functools.cache

@@ -133,7 +133,7 @@ def test_hooks_of_stock_operators(aws: Aws, postgres: Postgres, tmp_path: Path) 
 @pytest.mark.parametrize("mode", ["require", "disable"])
 def test_a_connection_that_proves_little(postgres: Postgres, mode: str) -> None:
     from airflow_secure_provider.lineage.observations import OBSERVED
-    from airflow_secure_provider.lineage.watching import _look_at_connection
+    from airflow_secure_provider.lineage.watching_databases import look_at_connection
 
     OBSERVED.clear()
 
@@ -148,7 +148,7 @@ def test_a_connection_that_proves_little(postgres: Postgres, mode: str) -> None:
         class pgconn:
             ssl_in_use = mode == "require"
 
-    _look_at_connection(Fake())
+    look_at_connection(None, Fake())
     found = OBSERVED.facet("postgres://db:5432", "a.b.c")
     assert found["status"] == {"require": "unknown", "disable": "exposed"}[mode]
     OBSERVED.clear()
