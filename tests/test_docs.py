@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from airflow_secure_provider.model import Classification, Protection
 from airflow_secure_provider.protection.binding import bindings
 from airflow_secure_provider.protection.plan import keyed, reversible
 from airflow_secure_provider.stores.object_state import COLUMNS, read_state
+from sandbox.environment import REPOSITORY
 
 FORMATS = Path(__file__).parent.parent / "docs" / "formats"
 VALUES, CELLS = ((FORMATS / name).read_text() for name in ("values.md", "cells.md"))
@@ -153,3 +155,24 @@ schema:
         classification: restricted
         customProperties: [{property: protection, value: tokenize}]
 """
+
+
+def test_the_usage_of_each_command_is_what_it_prints() -> None:
+    from click.testing import CliRunner
+
+    from airflow_secure_provider.cli.main import cli
+
+    shown = re.findall(
+        r"```(?:text)?\n(Usage: airflow-secure[^`]*?\n)```",
+        (REPOSITORY / "docs/reference/cli.md").read_text(),
+    )
+    assert len(shown) > 8
+    for usage in shown:
+        words = usage.splitlines()[0].removeprefix("Usage: airflow-secure").split()
+        command = words[: next(n for n, word in enumerate(words) if word.startswith("["))]
+        told = (
+            CliRunner()
+            .invoke(cli, [*command, "--help"], prog_name="airflow-secure", terminal_width=78)
+            .output
+        )
+        assert usage.strip() == told.strip(), command

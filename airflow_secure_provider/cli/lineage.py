@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +110,13 @@ def set_up_lineage(
 @click.argument("dataset")
 @click.option(
     "--events",
-    "files",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    "places",
+    metavar="FILE|s3://…",
     multiple=True,
-    help="A file with an OpenLineage event a line; once for each.",
+    help="A file or object with an OpenLineage event a line; s3://bucket/folder/ for all below it. Once for each.",
+)
+@click.option(
+    "--aws-conn-id", default="aws_default", show_default=True, help="For S3: an Airflow connection."
 )
 @click.option("--marquez", metavar="URL", help="Out of this Marquez; a token for a proxy in MARQUEZ_TOKEN.")
 @click.option(
@@ -132,7 +133,8 @@ def set_up_lineage(
 )
 def show_lineage(
     dataset: str,
-    files: tuple[Path, ...],
+    places: tuple[str, ...],
+    aws_conn_id: str,
     marquez: str | None,
     direction: str,
     as_of: str | None,
@@ -143,17 +145,18 @@ def show_lineage(
     DATASET is a namespace and a name with a slash between them, such as s3://bucket/key, or a name that only one has.
     """
     import json
-    from itertools import chain
 
     from ..lineage.classes import column_classes
     from ..lineage.drawing import mermaid
     from ..lineage.graph import parse_time, read
+    from .lineage_events import lines_of_marquez
 
-    if bool(files) == bool(marquez):
+    if bool(places) == bool(marquez):
         raise click.UsageError("give one of --events FILE and --marquez URL")
     until = parse_time(as_of.replace("Z", "+00:00")) if as_of else None
-    lines = _lines_of_marquez(marquez, until) if marquez else chain.from_iterable(map(_lines, files))
-    graph = read(lines)
+    with logs_apart():
+        chosen = lines_of_marquez(marquez, until) if marquez else _lines(places, aws_conn_id)
+        graph = read(chosen)
     if graph.skipped:
         click.echo(f"{graph.skipped} lines are no events, and were skipped", err=True)
     hops = graph.walk(graph.find(dataset), upstream=direction == "upstream", as_of=until)
@@ -168,18 +171,11 @@ def show_lineage(
         _print_table(hops, classes)
 
 
-def _lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8", errors="replace") as opened:
-        yield from opened
+def _lines(places: tuple[str, ...], aws_conn_id: str) -> Iterator[str]:
+    from .lineage_events import lines_of
 
-
-def _lines_of_marquez(url: str, until: datetime | None) -> Iterator[str]:
-    import json
-
-    from ..lineage.marquez import events
-
-    for event in events(url, until, token=os.environ.get("MARQUEZ_TOKEN")):
-        yield json.dumps(event)
+    for place in places:
+        yield from lines_of(place, aws_conn_id)
 
 
 def _as_dict(hop: Any, classes: Any) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from airflow_secure_provider.cli.main import cli
 from airflow_secure_provider.errors import ConfigurationError
 from airflow_secure_provider.lineage.drawing import mermaid
 from airflow_secure_provider.lineage.graph import parse_time, read
+from sandbox.aws import Aws
+from tests.fixtures_vault import unique
 from tests.tls_server import TlsServer
 
 LAKE, DB = "s3://lake", "postgres://db:5432"
@@ -188,3 +190,31 @@ def test_which_source(file: Path) -> None:
         refused = show("x", "--marquez", url)
         assert refused.exit_code == 1, refused.output
         assert "hidden" not in refused.output
+
+
+def test_out_of_s3(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE", json.dumps(aws.airflow_connection()))
+    client, bucket = aws.client("s3"), unique("events")
+    client.create_bucket(
+        Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": client.meta.region_name}
+    )
+    for number, each in enumerate(EVENTS):
+        client.put_object(Bucket=bucket, Key=f"lineage/{number}.json", Body=each.encode())
+    client.put_object(Bucket=bucket, Key="all.jsonl", Body="\n".join(EVENTS).encode())
+    for place in ("lineage/", "all.jsonl"):
+        found = show(
+            "crm.people", "--events", f"s3://{bucket}/{place}", "--aws-conn-id", "lake", "--format", "json"
+        )
+        assert found.exit_code == 0, found.output
+        assert [hop["runId"] for hop in json.loads(found.stdout)] == [
+            "run-load-2",
+            "run-loop-5",
+            "run-share-3",
+        ]
+    gone = show("x", "--events", f"s3://{bucket}/gone.jsonl", "--aws-conn-id", "lake")
+    assert (gone.exit_code, "there is no such object" in gone.output) == (1, True)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    found = show("x", "--events", tmp_path / "gone")
+    assert (found.exit_code, "there is no such file" in found.output) == (1, True)
