@@ -19,6 +19,7 @@ from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
 from sandbox.environment import REPOSITORY
 from tests import api_server
 
+from . import golden
 from .conftest import CANARY, LAKE, ROWS, Stage
 
 pytestmark = pytest.mark.airflow
@@ -64,6 +65,7 @@ def test_a_load_reports_and_gives_its_credential_back(stage: Stage) -> None:
     asset_events = stage.airflow.request("GET", "/assets/events")["asset_events"]
     assert asset_events[-1]["extra"]["rows"] == 3
     assert asset_events[-1]["extra"]["status"] == "protected"
+    golden.check(stage, "case_good", "load")
 
 
 def test_a_load_again_changes_nothing_and_says_so(stage: Stage) -> None:
@@ -131,6 +133,7 @@ def test_lineage_of_a_failed_load_tells_what_was_seen(stage: Stage) -> None:
     assert event["inputs"][0]["facets"]["secureProvider_encryption"]["atRest"]["scheme"] == "client-side"
     assert event["outputs"][0]["name"] == "crm.crm.people"
     assert event["run"]["facets"]["secureProvider_contract"]["verdict"] == "undecided"
+    golden.check(stage, "case_tampered", "load", "FAIL")
 
 
 def test_lineage_says_by_which_contract_and_with_which_verdict(stage: Stage) -> None:
@@ -159,6 +162,7 @@ def test_mask_passes_tokens_through(stage: Stage) -> None:
     assert stage.airflow.task_states("case_mask", run_id) == {"mask": "success"}
     same = stage.query("SELECT count(*) FROM crm.people p JOIN crm.people_masked m USING (id, email)")
     assert same == [(3,)]
+    golden.check(stage, "case_mask", "mask")
 
 
 def test_reveal_is_on_record_and_in_no_log(stage: Stage) -> None:
@@ -175,6 +179,7 @@ def test_reveal_is_on_record_and_in_no_log(stage: Stage) -> None:
     (event,) = [each for each in stage.events("case_reveal") if each["eventType"] == "COMPLETE"]
     fields = event["outputs"][0]["facets"]["secureProvider_encryption"]["columns"]
     assert {field["name"]: field["protection"] for field in fields} == {"id": "none", "email": "none"}
+    golden.check(stage, "case_reveal", "reveal")
 
 
 def test_a_domain_moves_to_a_rotated_keyset(stage: Stage) -> None:
@@ -208,6 +213,7 @@ def test_a_domain_moves_to_a_rotated_keyset(stage: Stage) -> None:
         connection.execute(
             "DELETE FROM secure_provider.column_state; DELETE FROM secure_provider.load_manifest"
         )
+    golden.check(stage, "case_reprotect", "reprotect")
 
 
 def test_a_query_is_published_as_an_encrypted_object(stage: Stage) -> None:
@@ -230,6 +236,14 @@ def test_a_query_is_published_as_an_encrypted_object(stage: Stage) -> None:
     (output,) = event["outputs"]
     assert output["facets"]["secureProvider_encryption"]["status"] == "protected"
     assert output["facets"]["storage"]["fileFormat"] == "parquet"
+    golden.check(stage, "case_publish", "publish")
+
+
+def test_a_query_is_encrypted_into_an_object(stage: Stage) -> None:
+    stage.run("case_good")
+    run_id = stage.run("case_encrypt")
+    assert stage.airflow.task_states("case_encrypt", run_id) == {"encrypt": "success"}
+    golden.check(stage, "case_encrypt", "encrypt")
 
 
 def test_an_api_is_fetched_encrypted_and_loaded(stage: Stage) -> None:
@@ -268,6 +282,7 @@ def test_an_api_is_fetched_encrypted_and_loaded(stage: Stage) -> None:
     secrets = [api_server.CLIENT_SECRET.encode(), *(token.encode() for token in api.tokens), CANARY.encode()]
     for name, written in stage.everything_written():
         assert not any(secret in written for secret in secrets), name
+    golden.check(stage, "api_to_s3", "fetch")
 
 
 def test_pages_that_lead_back_to_one_another_end_the_task(stage: Stage) -> None:

@@ -9,6 +9,7 @@ from airflow.sdk import DAG, Asset
 
 from airflow_secure_provider.operators import (
     EncryptedS3ToPostgresOperator,
+    EncryptToS3Operator,
     MaskColumnsOperator,
     ReprotectColumnsOperator,
     RevealColumnsOperator,
@@ -96,6 +97,16 @@ with DAG("case_publish", schedule=None):
             "email": COLUMNS["email"],
             "other": {"method": "generalize", "bins": [2, 3], "type": "integer"},
         },
+        postgres_conn_id="crm",
+        set_role="crm_owner",
+    )
+
+with DAG("case_encrypt", schedule=None):
+    EncryptToS3Operator(
+        task_id="encrypt",
+        query="SELECT id, email FROM crm.people",
+        target="s3://customer-lake/people_copy.csv.gz",
+        kms_keys="{{ var.value.publish_key }}",
         postgres_conn_id="crm",
         set_role="crm_owner",
     )
