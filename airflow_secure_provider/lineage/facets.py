@@ -223,16 +223,15 @@ def named_dataset(namespace: str, name: str) -> Dataset:
 
 
 def _facets(status: DatasetStatus, contract: ContractRef | None) -> dict[str, Any]:
-    facets: dict[str, Any] = {
-        ENCRYPTION: _encryption(status, contract),
-        "schema": schema_dataset.SchemaDatasetFacet(
+    facets: dict[str, Any] = {ENCRYPTION: _encryption(status, contract)}
+    if status.columns:  # an empty schema would say that there are none
+        facets["schema"] = schema_dataset.SchemaDatasetFacet(
             fields=[
                 schema_dataset.SchemaDatasetFacetFields(name=column.name, type=column.type)
                 for column in status.columns
             ]
-        ),
-        "tags": tags_dataset.TagsDatasetFacet(tags=list(_tags(status.columns))),
-    }
+        )
+        facets["tags"] = tags_dataset.TagsDatasetFacet(tags=list(_tags(status.columns)))
     if status.dataset.version:
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(
             datasetVersion=status.dataset.version

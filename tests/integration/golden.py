@@ -21,6 +21,7 @@ _CHANGING = (
     (re.compile(r"\b[0-9a-f]{64}\b"), "DIGEST"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "ETAG"),
     (re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+(?:\+00:00|Z)"), "TIME"),
+    (re.compile(r"\d{4}-\d\d-\d\d"), "DATE"),
 )
 _NUMBERS = frozenset({"size", "ttlSeconds"})
 
