@@ -12,13 +12,19 @@ from typing import Any
 
 from airflow.providers.openlineage.extractors import OperatorLineage
 from airflow.providers.openlineage.extractors.base import BaseExtractor
-from airflow.providers.openlineage.sqlparser import SQLParser
 from openlineage.client.event_v2 import Dataset
 from openlineage.client.facet_v2 import column_lineage_dataset, schema_dataset
 
 from .observations import OBSERVED
 
 _DEFAULT_SCHEMAS = {"postgres": "public", "redshift": "public"}
+
+
+def prepare(operator: Any) -> None:
+    """In the task's own process: what its forks would each import and look up anew, and the task needs anyway."""
+    if type(operator).__name__ in ("S3ToSqlOperator", "SqlToS3Operator"):
+        _hook(operator)
+        import airflow.providers.openlineage.sqlparser  # noqa: F401
 
 
 class S3ToSqlExtractor(BaseExtractor):  # type: ignore[misc]
@@ -96,6 +102,8 @@ class S3ListExtractor(BaseExtractor):  # type: ignore[misc]
 def _hook(operator: Any) -> tuple[Any, Any]:
     from airflow.sdk.bases.hook import BaseHook
 
+    if hasattr(type(operator), "db_hook"):  # which is made once
+        return operator.db_hook, operator.db_hook.connection
     connection: Any = BaseHook.get_connection(operator.sql_conn_id)
     return connection.get_hook(hook_params=operator.sql_hook_params), connection
 
@@ -109,6 +117,8 @@ def _table(operator: Any) -> tuple[str, str] | None:
     schema, _, name = operator.table.rpartition(".")
     schema = operator.schema or schema or _DEFAULT_SCHEMAS.get(about.scheme, "")
     parts = [about.database, schema, name]
+    from airflow.providers.openlineage.sqlparser import SQLParser
+
     return SQLParser.create_namespace(about), ".".join(part for part in parts if part)
 
 
@@ -117,6 +127,8 @@ def _tables_read(operator: Any) -> list[Any]:
     about = getattr(hook, "get_openlineage_database_info", lambda _: None)(connection)
     if about is None:
         return []
+    from airflow.providers.openlineage.sqlparser import SQLParser
+
     parser = SQLParser(
         dialect=hook.get_openlineage_database_dialect(connection),
         default_schema=_DEFAULT_SCHEMAS.get(about.scheme),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def on_task_instance_running(previous_state: Any, task_instance: Any) -> None:
     leases.revoke_on_sigterm()
     try:
         resolve_connections(task)
+        _prepare(task)
     except Exception as error:  # noqa: BLE001 (it comes again, with its message, when the task looks it up)
         log.debug("connections were not looked up ahead: %s", type(error).__name__)
 
@@ -81,6 +83,17 @@ def before_stopping(component: Any) -> None:
 
 
 _running: Any = None
+
+
+def _prepare(task: Any) -> None:
+    """What OpenLineage's forks need of us, imported once instead of in each of them; nothing if it does not use us."""
+    from airflow.sdk.configuration import conf
+
+    if "SecureTransport" in conf.get("openlineage", "transport", fallback=""):
+        from . import completion, transport  # noqa: F401
+    extractors = sys.modules.get(f"{__package__}.extractors")  # it has imported them, if they are configured
+    if extractors is not None:
+        extractors.prepare(task)
 
 
 def _team_of(task_instance: Any) -> str | None:
