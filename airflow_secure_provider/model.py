@@ -303,6 +303,41 @@ class ColumnEdge:
 
 
 @dataclass(frozen=True, slots=True)
+class AnonymityReport:
+    """What the anonymity gate has reached in the target, and what it has cost.
+
+    :param rows: of this load that were written.
+    :param suppressed: of this load that were left out.
+    :param loss: from 0 (nothing) to 1 (everything): how much coarser the quasi-identifiers have become beyond the contract, and a
+        row that was left out counts as lost wholly (Iyengar's loss metric).
+    :param levels: by quasi-identifier, how many of its steps were taken.
+    :param required: what was asked for: k, l, t.
+    """
+
+    quasi_identifiers: tuple[str, ...]
+    sensitive: tuple[str, ...]
+    k: int
+    l_diversity: int | None
+    t_closeness: float | None
+    classes: int
+    rows: int
+    suppressed: int
+    loss: float
+    levels: Mapping[str, int]
+    required: Mapping[str, float]
+
+    def in_words(self) -> str:
+        reached = [f"k={self.k}"]
+        reached += [f"l={self.l_diversity}"] if self.l_diversity is not None else []
+        reached += [f"t={self.t_closeness:.3f}"] if self.t_closeness is not None else []
+        steps = ", ".join(f"{name} by {level}" for name, level in self.levels.items() if level)
+        return (
+            f"{', '.join(reached)} in {self.classes:,} classes; {self.suppressed:,} rows left out; loss {self.loss:.3f}"
+            + (f"; coarser: {steps}" if steps else "")
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TransferReport:
     """What a transfer did: names, counts, key ids and evidence; never a value.
 
@@ -329,6 +364,7 @@ class TransferReport:
     policy: str = "built-in"
     rejected: int = 0
     rejected_to: str | None = None
+    anonymity: AnonymityReport | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types, for XCom."""

@@ -29,7 +29,8 @@ say "installing into $VENV with Python $version (a few minutes the first time)"
 unset PYTHONPATH PYTHONHOME
 "$found" -m venv --clear "$VENV"
 "$VENV/bin/python" -m pip install --disable-pip-version-check -q --require-hashes -r "$lock"
-# The S3 Encryption Client holds back cryptography for all, so it comes in without its own dependencies, which are there.
+# The S3 Encryption Client holds back cryptography for all, and pyCANON (an oracle of the tests) tabulate, so they come in without their
+# own dependencies, which are there.
 "$VENV/bin/python" -m pip install --disable-pip-version-check -q --require-hashes --no-deps -r requirements/without-dependencies.txt
 "$VENV/bin/python" -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 "$VENV/bin/python" -m compileall -q "$VENV/lib" >/dev/null 2>&1 || true

@@ -26,6 +26,7 @@ from openlineage.client.facet_v2 import (
 from openlineage.client.serde import Serde
 
 from ..model import (
+    AnonymityReport,
     Classification,
     ColumnEdge,
     ColumnStatus,
@@ -185,6 +186,8 @@ def output_dataset(
         )
     if report is not None:
         facets["columnLineage"] = _column_lineage(report.source, report.edges)
+        if report.anonymity is not None:
+            facets["dataQualityAssertions"] = _anonymity(report.anonymity)
         statistics["outputStatistics"] = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
             rowCount=report.rows
         )
@@ -215,6 +218,31 @@ def classification_tags(classes: Mapping[str, Classification]) -> dict[str, Any]
     ]
     facet: dict[str, Any] = Serde.to_dict(tags_dataset.TagsDatasetFacet(tags=tags))
     return facet
+
+
+def _anonymity(
+    report: AnonymityReport,
+) -> data_quality_assertions_dataset.DataQualityAssertionsDatasetFacet:
+    """What the target has, over these quasi-identifiers; and, as facts, what it has cost."""
+    over = ", ".join(report.quasi_identifiers)
+    reached: dict[str, tuple[str, str]] = {"k_anonymity": (f">= {report.required['k']:g}", str(report.k))}
+    if report.l_diversity is not None:
+        reached["l_diversity"] = (f">= {report.required.get('l', 1):g}", str(report.l_diversity))
+    if report.t_closeness is not None:
+        reached["t_closeness"] = (f"<= {report.required.get('t', 1):g}", f"{report.t_closeness:.4f}")
+    cost = f"{report.suppressed} rows left out; loss {report.loss:.4f}"
+    return data_quality_assertions_dataset.DataQualityAssertionsDatasetFacet(
+        assertions=[
+            data_quality_assertions_dataset.Assertion(
+                assertion=name,
+                success=True,
+                description=f"over {over}; {cost}",
+                expected=expected,
+                actual=actual,
+            )
+            for name, (expected, actual) in reached.items()
+        ]
+    )
 
 
 def named_dataset(namespace: str, name: str) -> Dataset:

@@ -45,6 +45,7 @@ class SecureTransferOperator(BaseOperator):
         create_table: bool = False,
         timeouts: Mapping[str, float] | None = None,
         verify_cells: int = 0,
+        require: Mapping[str, Any] | None = None,
         extra_columns: str = "refuse",
         reject_to: str | None = None,
         max_rejected_rows: int = 0,
@@ -70,6 +71,7 @@ class SecureTransferOperator(BaseOperator):
         self.create_table = create_table
         self.timeouts = timeouts
         self.verify_cells = verify_cells
+        self.require = require
         self.extra_columns = extra_columns
         self.reject_to = reject_to
         self.max_rejected_rows = max_rejected_rows

@@ -10,7 +10,7 @@ from ..contract.contract import Contract, from_columns
 from ..contract.odcs import from_odcs
 from ..errors import ConfigurationError, ContractError
 from ..model import DatasetStatus, TransferReport
-from ..transfer import Options, RejectTo, transfer
+from ..transfer import Options, RejectTo, Required, transfer
 from ._clients import HookClients, declared_at_rest
 from ._failures import as_airflow_failures
 from ._keys import as_list
@@ -71,6 +71,9 @@ class Execution(HookClients):
             ask_at_rest=self.ask_at_rest,
             known_classes=self.known_classes(),
             reject=self._reject(),
+            require=Required.of(operator.require, self.read_document)
+            if operator.require is not None
+            else None,
         )
 
     def _reject(self) -> RejectTo | None:

@@ -98,6 +98,7 @@ class TransferTask(Task, Protocol):
     reject_to: str | None
     max_rejected_rows: int
     reject_kms_keys: str | Sequence[str] | None
+    require: Mapping[str, Any] | None
     allow_insecure_transport: bool
 
     def make_contract(self, clients: Clients) -> Contract | None:

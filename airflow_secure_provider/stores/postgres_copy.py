@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from copy import copy
 from typing import Any
 
 import psycopg
@@ -155,6 +156,12 @@ class CopyReader:
         self._pieces: Iterator[bytes] | None = None
         self._rest = b""
         self.bytes_read = 0
+
+    def again(self) -> CopyReader:
+        """The same rows from the first on, in the transaction that is open."""
+        other = copy(self)
+        other._pieces, other._rest, other.bytes_read = None, b"", 0
+        return other
 
     def _stream(self) -> Iterator[bytes]:
         with postgres_failures(self._where):

@@ -3,6 +3,7 @@
 Plaintext is never written to disk, and nothing is committed before the whole source has authenticated.
 """
 
+from .anonymity import Required
 from .bytes_sources import BytesSource, LocalFile, QueryAsCsv
 from .checks import Options
 from .from_api import HttpApi, Pagination
@@ -31,6 +32,7 @@ __all__ = [
     "QueryAsCsv",
     "QuerySource",
     "RejectTo",
+    "Required",
     "S3Objects",
     "S3Source",
     "Source",

@@ -11,6 +11,7 @@ from ..errors import ConfigurationError, ContractError
 from ..model import AtRest, Classification, ColumnRule, ColumnStatus, DatasetStatus, Protection, algorithm
 from ..protection.plan import ColumnStep, plain_parameters, plan
 from ..stores.states import Domain
+from .anonymity import Required
 from .quarantine import RejectTo
 from .sources import OpenSource
 from .targets import OpenTarget
@@ -21,6 +22,8 @@ EXTRA_COLUMNS = ("refuse", "drop")
 @dataclass(frozen=True, slots=True)
 class Options:
     """What else an author chose.
+
+    :param require: the anonymity that the target is to have.
 
     :param keyset: for the columns to be encrypted or tokenized.
     :param reveal_with: opens the source's ciphertext where a rule needs the value.
@@ -40,6 +43,7 @@ class Options:
     ask_at_rest: Callable[[str], AtRest | None] = lambda namespace: None
     known_classes: Callable[[str, str], Mapping[str, Classification]] = lambda namespace, name: {}
     reject: RejectTo | None = None
+    require: Required | None = None
 
     def check_words(self) -> None:
         """:raises ConfigurationError: for an option that is none of the known ones."""
@@ -49,6 +53,10 @@ class Options:
             )
         if self.reject is not None:
             self.reject.check_words()
+        if self.reject is not None and self.require is not None:
+            raise ConfigurationError(
+                "require= counts the rows before they are written, and reject_to= takes some of them away: give one of both"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,8 @@ def check(
     :raises ContractError: if a column, the source or the target does not meet what is required.
     """
     # Before the first byte of the source's content is asked for: its columns are.
+    if options.require is not None:
+        options.require.check(contract.rules)
     known = _known_states(contract, opened, options)
     contract.policy.check_classes(contract.rules, known, opened.status.dataset.uri)
     contract.policy.check_source(contract.rules, opened.status, known)

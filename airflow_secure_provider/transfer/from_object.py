@@ -106,6 +106,7 @@ class S3Source:
                 self.dialect,
                 [rule.name for rule in rules],
                 parquet=parquet,
+                reopen=lambda: self.open_described(described, rules),
             )
         except BaseException:
             raw.close()
@@ -152,6 +153,7 @@ class OpenObject:
     origins: Mapping[str, Any] = field(default_factory=dict)
     column_types: Mapping[str, str] = field(default_factory=dict)
     parquet: EncryptedParquet | None = None
+    reopen: Callable[[], OpenObject] | None = None
 
     @cached_property
     def spool(self) -> EncryptedSpool | None:
@@ -197,6 +199,11 @@ class OpenObject:
     def finish(self) -> None:
         if self.parquet is None and self.spool is None:
             self.stream.finish()
+
+    def again(self) -> OpenObject:
+        """Of the version that was pinned."""
+        assert self.reopen is not None  # noqa: S101 (what opens it sets it)
+        return self.reopen()
 
     def close(self) -> None:
         self.raw.close()  # ends a read that waits

@@ -139,6 +139,10 @@ class _OpenObjects:
         if self._done != len(self.found):
             raise FormatError(f"{self.where}: {self._done} of {len(self.found)} objects were read")
 
+    def again(self) -> _OpenObjects:
+        first, described = self.found[0]
+        return _OpenObjects(self.where, self.found, self.rules, first.open_described(described, self.rules))
+
     def close(self) -> None:
         self.opened.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -90,6 +90,7 @@ class OpenRows:
     selection: str | None
     origins: Mapping[str, Sequence[tuple[DatasetRef, str]]] = field(default_factory=dict)
     version: str | None = None
+    owns_connection: bool = True
 
     @property
     def columns(self) -> list[str]:
@@ -122,5 +123,10 @@ class OpenRows:
     def finish(self) -> None:
         """COPY ends with the statement's own success, which the driver has checked."""
 
+    def again(self) -> OpenSource:
+        """In the same snapshot."""
+        return replace(self, copy=self.copy.again(), owns_connection=False)
+
     def close(self) -> None:
-        self.connection.close()
+        if self.owns_connection:
+            self.connection.close()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..errors import FormatError
 from ..protection.plan import ColumnStep
+from .anonymity import Decided
 from .pipeline import Timings, ahead
 from .quarantine import Quarantine
 from .sources import OpenSource
@@ -19,6 +21,7 @@ class ProtectedRows:
     """
     :param where: the source, for messages.
     :param quarantine: takes the rows that do not fit; without it the first one ends the transfer.
+    :param decided: what the anonymity gate has decided of these very rows.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class ProtectedRows:
         where: str,
         timings: Timings,
         quarantine: Quarantine | None = None,
+        decided: Decided | None = None,
     ) -> None:
         self._opened = opened
         self._steps = steps
@@ -36,6 +40,7 @@ class ProtectedRows:
         self._where = where
         self._timings = timings
         self._quarantine = quarantine
+        self._decided = decided
 
     def produce(self) -> Iterator[list[Any]]:
         """The columns of each batch. It ends only after the source has proved to be whole."""
@@ -49,23 +54,46 @@ class ProtectedRows:
         with self._timings.measure("authenticate the end"):
             self._opened.finish()
 
+    def counted(self, names: Collection[str]) -> Iterator[Mapping[str, Any]]:
+        """Only these columns, as the target would hold them, to the end of the source."""
+        steps = [step for step in self._steps if step.rule.name in names]
+        record = 1
+        for batch in self._opened.batches():
+            yield {
+                step.rule.name: self._fit(step, self._apply(step, batch, record), record) for step in steps
+            }
+            record += batch.num_rows
+        self._opened.finish()
+
     def _fitting(self, batch: Any, record: int) -> Iterator[list[Any]]:
         """The batch, or the parts of it between rows that do not fit, which are found by halving."""
         rejected = ""
         try:
-            made = [self._protect(step, batch, record) for step in self._steps]
+            made = [self._fit(step, self._apply(step, batch, record), record) for step in self._steps]
         except FormatError as error:
             if self._quarantine is None:
                 raise
             rejected = str(error)
         if not rejected:
-            yield made
+            yield self._decided_on(made, record)
         elif batch.num_rows == 1 and self._quarantine is not None:
             self._quarantine.add(batch, record, rejected)
         else:
             half = batch.num_rows // 2
             yield from self._fitting(batch.slice(0, half), record)
             yield from self._fitting(batch.slice(half), record + half)
+
+    def _decided_on(self, made: list[Any], record: int) -> list[Any]:
+        """As coarse as the anonymity gate has decided, and without the rows that it leaves out."""
+        if self._decided is None:
+            return made
+        names = [step.rule.name for step in self._steps]
+        coarser, keep = self._decided.apply(names, made)
+        made = [
+            column if column is before else self._fit(step, column, record)
+            for step, before, column in zip(self._steps, made, coarser, strict=True)
+        ]
+        return made if keep is None else [pc.filter(column, keep) for column in made]
 
     def _parse(self) -> Iterator[Any]:
         batches = self._opened.batches()
@@ -76,10 +104,21 @@ class ProtectedRows:
                 return
             yield batch
 
-    def _protect(self, step: ColumnStep, batch: Any, first_record: int) -> Any:
+    def _apply(self, step: ColumnStep, batch: Any, first_record: int) -> Any:
+        return self._held_to(
+            step, first_record, lambda: step.apply(batch, first_record=first_record, where=self._where)
+        )
+
+    def _fit(self, step: ColumnStep, column: Any, first_record: int) -> Any:
+        return self._held_to(
+            step,
+            first_record,
+            lambda: self._target.fit(step, column, first_record=first_record, where=self._where),
+        )
+
+    def _held_to(self, step: ColumnStep, first_record: int, make: Callable[[], Any]) -> Any:
         try:
-            made = step.apply(batch, first_record=first_record, where=self._where)
-            return self._target.fit(step, made, first_record=first_record, where=self._where)
+            return make()
         except pa.ArrowException:  # it may quote a value
             pass
         name = step.rule.name

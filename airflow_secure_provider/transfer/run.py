@@ -8,15 +8,25 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from ..contract.contract import Contract
 from ..errors import ConfigurationError, TransientError
-from ..model import ColumnEdge, DatasetRef, DatasetStatus, Protection, TransferReport, algorithm
+from ..model import (
+    AnonymityReport,
+    ColumnEdge,
+    DatasetRef,
+    DatasetStatus,
+    Protection,
+    TransferReport,
+    algorithm,
+)
 from ..protection.plan import ColumnStep
 from ..stores.at_rest import StoreFacts
 from ..stores.audit import Revealing
 from ..stores.manifest import LoadKey
+from .anonymity import Decided, decide
 from .checks import Checked, Options, check
 from .pipeline import Timings
 from .quarantine import Quarantine, RejectTo, quarantine
@@ -64,10 +74,16 @@ def transfer(
         for warning in checked.warnings:
             log.warning("%s", warning)
         on_ends(checked.source, checked.target)
+        decided = _decide(opened, checked, there, chosen, source.where)
+        if decided is not None:
+            checked = replace(checked, target=_coarser(checked.target, decided.report))
+            on_ends(checked.source, checked.target)
         revealing = _revealing(opened, checked, chosen, task, source.where, there)
         if revealing is not None:
             there.announce(revealing)
-        return _Run(opened, contract, there, target.mode, checked, task, began, revealing).run(chosen.reject)
+        return _Run(opened, contract, there, target.mode, checked, task, began, revealing, decided).run(
+            chosen.reject
+        )
 
 
 def _revealing(
@@ -83,6 +99,35 @@ def _revealing(
     )
 
 
+def _decide(
+    opened: OpenSource, checked: Checked, target: OpenTarget, options: Options, where: str
+) -> Decided | None:
+    """The first of two passes, if an anonymity is required."""
+    required = options.require
+    if required is None:
+        return None
+    names = [*required.ladders, *required.sensitive]
+    log.info("counting the classes of %s in %s", ", ".join(required.ladders), where)
+    with closing(opened.again()) as first:
+        rows = ProtectedRows(first, checked.steps, target, where, Timings())
+        return decide(required, rows.counted(names), target.held_classes(names), where)
+
+
+def _coarser(status: DatasetStatus, report: AnonymityReport) -> DatasetStatus:
+    """Columns that were left plain by the contract, and are made coarser, are generalized."""
+    columns = tuple(
+        replace(
+            each,
+            protection=Protection.GENERALIZE,
+            parameters={**each.parameters, "steps": report.levels[each.name]},
+        )
+        if report.levels.get(each.name) and each.protection is Protection.NONE
+        else each
+        for each in status.columns
+    )
+    return replace(status, columns=columns)
+
+
 class _Run:
     """The rows of one transfer, and the words for it."""
 
@@ -96,6 +141,7 @@ class _Run:
         task: str | None,
         began: float,
         revealing: Revealing | None = None,
+        decided: Decided | None = None,
     ) -> None:
         self._opened = opened
         self._contract = contract
@@ -105,6 +151,7 @@ class _Run:
         self._task = task
         self._began = began
         self._revealing = revealing
+        self._decided = decided
         self._rejected: Quarantine | None = None
         self._timings = Timings()
         self._where = checked.source.dataset.uri
@@ -121,7 +168,13 @@ class _Run:
         if self._rejected is not None:
             self._rejected.check(self._contract)
         rows = ProtectedRows(
-            self._opened, self._checked.steps, self._target, self._where, self._timings, self._rejected
+            self._opened,
+            self._checked.steps,
+            self._target,
+            self._where,
+            self._timings,
+            self._rejected,
+            self._decided,
         )
         load = Load(
             contract=self._contract,
@@ -135,6 +188,7 @@ class _Run:
             progress=self._progress,
             timings=self._timings,
             before_commit=self._before_commit,
+            anonymity=self._decided.report if self._decided is not None else None,
         )
         stored = self._store(load)
         if not stored.already:
@@ -180,6 +234,10 @@ class _Run:
         ]
         if self._opened.selection is not None:
             decisive.append(["where", self._opened.selection])
+        if self._decided is not None:
+            decisive.append(
+                ["require", dict(self._decided.report.required), list(self._decided.report.quasi_identifiers)]
+            )
         keysets = sorted({f"{c.keyset_id}:{c.key_version}" for c in columns if c.keyset_id})
         return LoadKey(
             target=self._target.name,
@@ -216,6 +274,7 @@ class _Run:
             timings=self._spent(),
             warnings=self._checked.warnings,
             policy=self._contract.policy.name,
+            anonymity=self._decided.report if self._decided is not None and not stored.already else None,
             rejected=self._rejected.count if self._rejected is not None and not stored.already else 0,
             rejected_to=self._rejected.uri if self._rejected is not None and not stored.already else None,
         )

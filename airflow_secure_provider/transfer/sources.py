@@ -53,6 +53,9 @@ class OpenSource(Protocol):
     def finish(self) -> None:
         """Verify that everything was read, and nothing else. Raises if not."""
 
+    def again(self) -> OpenSource:
+        """The same content once more, of the same version or snapshot, to be read and closed before this one is read."""
+
     def close(self) -> None: ...
 
 

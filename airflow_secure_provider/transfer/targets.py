@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..contract.contract import Contract
-from ..model import AtRest, ColumnStatus, DatasetStatus
+from ..model import AnonymityReport, AtRest, ColumnStatus, DatasetStatus
 from ..protection.plan import ColumnStep
 from ..stores.audit import Revealing
 from ..stores.manifest import LoadKey
@@ -25,6 +25,7 @@ class Load:
     :param versioned: the source has a version of its own, so that the same one means the same rows.
     :param before_commit: called when all rows are there, and the last word is not yet said.
     :param progress: words for the log, of a number of rows.
+    :param anonymity: what the target is said to have after it; a target that can looks.
     """
 
     contract: Contract
@@ -38,6 +39,7 @@ class Load:
     progress: Callable[[int], str]
     timings: Timings = field(default_factory=Timings)
     before_commit: Callable[[], None] = lambda: None
+    anonymity: AnonymityReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,9 @@ class OpenTarget(Protocol):
 
     def fit(self, step: ColumnStep, column: Any, *, first_record: int, where: str) -> Any:
         """A protected column as the target holds it."""
+
+    def held_classes(self, names: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Any]]:
+        """What stays there beside the load: of each class these columns, as :meth:`fit` makes them, and the number of its rows."""
 
     def announce(self, revealing: Revealing) -> None:
         """Put on record that plain values are about to be revealed. :raises SecureProviderError: if it can't be."""

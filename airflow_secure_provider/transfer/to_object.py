@@ -128,6 +128,10 @@ class _OpenObject:
     def fit(self, step: ColumnStep, column: Any, *, first_record: int, where: str) -> Any:
         return stored(column, step, self._kind, first_record=first_record, where=where)
 
+    def held_classes(self, names: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Any]]:
+        """An object is replaced as a whole."""
+        return iter(())
+
     def announce(self, revealing: Revealing) -> None:
         raise ConfigurationError(
             f"{self.name}: values are revealed into tables only, beside the record of it; take RevealColumnsOperator"

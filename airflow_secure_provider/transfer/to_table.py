@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from ..contract.contract import Contract, quoted
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, StoreUnavailable
 from ..model import AtRest, ColumnRule, DatasetStatus, Protection
 from ..protection.conversion import convert
 from ..protection.plan import ColumnStep, fit
 from ..protection.reversible import as_bytes
-from ..stores import audit, create_table, manifest, postgres, staging, states, upsert
+from ..stores import audit, classes, create_table, manifest, postgres, staging, states, upsert
 from ..stores.audit import Revealing
 from ..stores.postgres import Connection, TableColumn, TableName
 from ..stores.postgres_copy import CopyWriter
@@ -196,6 +196,24 @@ class _OpenTable:
         column = prepared(column, there, wanted, first_record=first_record, where=where)
         return convert(column, wanted, name=name, what=what, first_record=first_record, where=where)
 
+    def held_classes(self, names: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Any]]:
+        if self._mode == "upsert":
+            raise ConfigurationError(
+                "require= goes with mode='append' and mode='replace': which rows an upsert leaves there is known after it only"
+            )
+        if self._mode == "replace" or self._to_be_made:
+            return
+        as_text = {name for name in names if self._as_text and not is_text(self._columns[name])}
+        for rows in classes.held(self._connection, self._table, names, as_text):
+            *columns, numbers = zip(*rows, strict=True)
+            yield (
+                {
+                    name: pa.array(values, self._schema.field(name).type)
+                    for name, values in zip(names, columns, strict=True)
+                },
+                numbers,
+            )
+
     def announce(self, revealing: Revealing) -> None:
         audit.append(self._connection, "begun", revealing)
 
@@ -220,6 +238,7 @@ class _OpenTable:
             if claimed is not None:
                 rows = self._put(load, staged)
                 verified = self._verified(load)
+                self._check_classes(load)
                 load.before_commit()
                 manifest.complete(self._connection, claimed, rows)
             if load.revealing is not None:
@@ -232,6 +251,19 @@ class _OpenTable:
                 self.name,
             )
         return Stored(rows, claimed is None, verified)
+
+    def _check_classes(self, load: Load) -> None:
+        """k over all that is there now: somebody else may have written since the classes were counted."""
+        told = load.anonymity
+        if told is None:
+            return
+        k = int(told.required["k"])
+        small = classes.smaller_than(self._connection, self._table, told.quasi_identifiers, k)
+        if small:
+            raise StoreUnavailable(
+                f"{self.name}: {small:,} classes have less than {k} rows, since it was changed after they were counted; nothing was "
+                "committed, and a retry counts again"
+            )
 
     def _verified(self, load: Load) -> DatasetStatus | None:
         if not self._target.verify_cells:
