@@ -25,28 +25,28 @@ from .servers import namespace_of
 log = logging.getLogger(__name__)
 
 _ENDINGS = (".yaml", ".yml", ".json")
-_VERSION = 1  # of the cache's form
+_VERSION = 2  # of the cache's form
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     """
     :ivar name: ``schema.table``, or ``s3://bucket/key``; a folder ends with a slash.
-    :ivar servers: namespaces, and for databases their names; none for any server.
+    :ivar servers: namespaces, and for databases their names; ``None`` for any server, and none for servers that are not known here.
     """
 
     name: str
-    servers: Sequence[tuple[str, str | None]]
+    servers: Sequence[tuple[str, str | None]] | None
     columns: Mapping[str, str]
 
     def describes(self, namespace: str, name: str) -> bool:
         if self.name.startswith("s3://"):
             uri = f"{namespace}/{name.strip('/')}"
-            return uri == self.name or (self.name.endswith("/") and uri.startswith(self.name))
+            return uri == self.name or (self.name.endswith("/") and f"{uri}/".startswith(self.name))
         database, _, table = name.partition(".")
-        if not namespace.startswith(("postgres://", "redshift://")) or table != self.name:
+        if not namespace.startswith(("postgres://", "redshift://")) or self.name not in (table, name):
             return False
-        return not self.servers or any(
+        return self.servers is None or any(
             where == namespace and named in (None, database) for where, named in self.servers
         )
 
@@ -54,8 +54,9 @@ class _Known:
 class Registry:
     """The classes that contracts give to columns. Of several that describe one column the strictest counts."""
 
-    def __init__(self, known: Sequence[_Known] = ()) -> None:
+    def __init__(self, known: Sequence[_Known] = (), broken: Sequence[str] = ()) -> None:
         self._known = known
+        self.broken = tuple(broken)  # files that can't be read: what they describe is not known
 
     @classmethod
     def read(cls, folder: Path, cache: Path | None = None) -> Registry:
@@ -64,19 +65,31 @@ class Registry:
         :param cache: a file to keep what was read, for the next process.
         :raises ConfigurationError: if there is no such folder.
         """
-        if not folder.is_dir():
+        try:
+            if not folder.is_dir():
+                raise ConfigurationError(f"[secure_provider] contracts: {str(folder)!r} is no folder")
+            files = sorted(each for each in folder.rglob("*") if each.suffix in _ENDINGS and each.is_file())
+        except OSError as error:
             raise ConfigurationError(
-                f"[secure_provider] contracts: {str(folder)!r} is no folder that can be read"
-            )
-        files = sorted(each for each in folder.rglob("*") if each.suffix in _ENDINGS and each.is_file())
+                f"[secure_provider] contracts: {str(folder)!r} can't be read: {error.strerror}"
+            ) from None
         state = _state(files)
         kept = _read_cache(cache, state)
-        if kept is not None:
-            return cls(kept)
-        known = [each for file in files for each in _known_of(file)]
-        if cache is not None:
-            _write_cache(cache, state, known)
-        return cls(known)
+        if kept is None:
+            kept = [], []
+            for file in files:
+                found = _known_of(file)
+                if found is None:
+                    kept[1].append(str(file))
+                else:
+                    kept[0].extend(found)
+            if cache is not None:
+                _write_cache(cache, state, *kept)
+        for each in kept[1]:
+            log.warning(
+                "contract %s can't be read, so what it describes is not known; mend or remove it", each
+            )
+        return cls(*kept)
 
     def classes(self, namespace: str, name: str) -> dict[str, Classification]:
         """By column; empty for a dataset that no contract describes."""
@@ -91,42 +104,34 @@ class Registry:
         return found
 
 
-def _known_of(file: Path) -> list[_Known]:
+def _known_of(file: Path) -> list[_Known] | None:
+    """``None`` for a contract that can't be read, or that has a class that is none."""
     try:
         body = yaml.load(file.read_bytes(), Loader=_LOADER)  # noqa: S506 (a safe loader)
         if not isinstance(body, Mapping) or body.get("kind") != "DataContract":
             return []
-        servers = [
-            (namespace, each.get("database"))
-            for each in body.get("servers") or []
-            if (namespace := namespace_of(each)) is not None and namespace.startswith("postgres://")
-        ]
-        return [_known(schema, servers) for schema in body.get("schema") or []]
-    except (
-        OSError,
-        yaml.YAMLError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
-        log.warning(
-            "contract %s can't be read (%s), so what it describes is unclassified", file, type(error).__name__
-        )
-        return []
+        return [_known(schema, body.get("servers")) for schema in body.get("schema") or []]
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
-def _known(schema: Mapping[str, Any], servers: Sequence[tuple[str, str | None]]) -> _Known:
+def _known(schema: Mapping[str, Any], servers: Sequence[Mapping[str, Any]] | None) -> _Known:
     name = str(schema.get("physicalName") or schema["name"])
+    of_postgres = [
+        (namespace, each)
+        for each in servers or ()
+        if (namespace := namespace_of(each) or "").startswith("postgres://")
+    ]
     if not name.startswith("s3://") and "." not in name:
-        name = f"public.{name}"
+        schemas = {str(each["schema"]) for _, each in of_postgres if each.get("schema")}
+        name = f"{schemas.pop() if len(schemas) == 1 else 'public'}.{name}"
     columns = {
         str(each["name"]): str(Classification(each["classification"]))
         for each in schema.get("properties") or []
         if "classification" in each
     }
-    return _Known(name, servers, columns)
+    places = [(namespace, each.get("database")) for namespace, each in of_postgres]
+    return _Known(name, places if servers else None, columns)
 
 
 # --- the cache: parsing YAML would cost every task some milliseconds a contract ------------------------------
@@ -145,21 +150,27 @@ def _stamp(file: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _read_cache(cache: Path | None, state: str) -> list[_Known] | None:
+def _read_cache(cache: Path | None, state: str) -> tuple[list[_Known], list[str]] | None:
     try:
         kept = json.loads(cache.read_bytes()) if cache is not None else {}
         if kept.get("state") != state:
             return None
-        return [
-            _Known(each["name"], [(where, named) for where, named in each["servers"]], each["columns"])
+        known = [
+            _Known(
+                each["name"],
+                None if each["servers"] is None else [(where, named) for where, named in each["servers"]],
+                each["columns"],
+            )
             for each in kept["known"]
         ]
+        return known, [str(each) for each in kept["broken"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # it is made anew
 
 
-def _write_cache(cache: Path, state: str, known: Sequence[_Known]) -> None:
-    body = json.dumps({"state": state, "known": [asdict(each) for each in known]}).encode()
+def _write_cache(cache: Path, state: str, known: Sequence[_Known], broken: Sequence[str]) -> None:
+    told = {"state": state, "known": [asdict(each) for each in known], "broken": list(broken)}
+    body = json.dumps(told).encode()
     try:
         number, name = tempfile.mkstemp(dir=cache.parent, prefix=f"{cache.name}-")
         try:

@@ -51,7 +51,7 @@ def configured_classes(folder: str, cache: Path) -> Classes:
     """Of the contracts in a folder; if it can't be read nothing is known, and the log says so once."""
     try:
         return Registry.read(Path(folder), cache).classes if folder else Registry().classes
-    except ConfigurationError as error:
+    except (ConfigurationError, OSError) as error:
         log.warning("%s; nothing is known of the classes of stock operators' columns", error)
         return Registry().classes
 

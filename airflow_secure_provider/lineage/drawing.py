@@ -31,4 +31,6 @@ def mermaid(hops: Iterable[Hop]) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;").replace("\n", " ")
+    """Mermaid decodes ``#…;`` to HTML, so ``#`` goes first."""
+    plain = "".join(each if each.isprintable() else " " for each in text)
+    return plain.replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")

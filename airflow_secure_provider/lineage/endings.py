@@ -29,7 +29,7 @@ class Endings:
 
     def remember(self, event: Mapping[str, Any]) -> None:
         """If it is the end of a run."""
-        if event.get("eventType") not in _ENDS:
+        if event.get("eventType") not in _ENDS or not isinstance(event.get("run"), Mapping):
             return
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._forget_old()
@@ -40,7 +40,12 @@ class Endings:
 
     def repeated(self, event: dict[str, Any]) -> dict[str, Any]:
         """The end of the event's run with the event's run facets, once; the event itself if it tells of datasets or nothing is known."""
-        if event.get("eventType") in (*_ENDS, "START") or event.get("inputs") or event.get("outputs"):
+        if (
+            event.get("eventType") in (*_ENDS, "START", None)
+            or event.get("inputs")
+            or event.get("outputs")
+            or not isinstance(event.get("run"), Mapping)
+        ):
             return event
         file = self._file(event)
         try:

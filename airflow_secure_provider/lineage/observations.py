@@ -54,9 +54,11 @@ class Observations:
             return [name for where, name in self._written if where == namespace]
 
     def travelled(self, namespace: str, name: str, in_transit: InTransit) -> None:
-        """How a connection was protected. An empty name is for all datasets of the namespace."""
+        """How a connection was protected. Of a database it counts for all of the namespace's datasets, of a bucket for the object alone."""
         with self._lock:
-            for key in {(namespace, _plain(name)), (namespace, "")}:
+            # Of a bucket each object comes over a connection of its own; a database's tables come over its one.
+            everywhere = set() if namespace.startswith("s3://") else {(namespace, "")}
+            for key in {(namespace, _plain(name))} | everywhere:
                 before = self._in_transit.get(key)
                 if len(self._in_transit) < _MOST_OBJECTS or before is not None:
                     self._in_transit[key] = in_transit if before is None else weaker(before, in_transit)
@@ -66,7 +68,10 @@ class Observations:
         with self._lock:
             at_rest = self._at_rest.get((namespace, _plain(name)), AtRest())
             known = self._in_transit
-            in_transit = known.get((namespace, _plain(name))) or known.get((namespace, "")) or InTransit()
+            in_transit = known.get((namespace, _plain(name)))
+            if in_transit is None and not namespace.startswith("s3://"):
+                in_transit = known.get((namespace, ""))
+            in_transit = in_transit or InTransit()
         declared = self.declared().get(namespace)
         if at_rest.evidence is Evidence.OBSERVED and namespace.startswith("s3://"):
             at_rest = with_declared(at_rest, declared, f"{namespace}/{name}")

@@ -27,6 +27,7 @@ from ..errors import StoreError
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 256 << 20
+_OTHERS_SECONDS = 0.25
 _NUMBERS = itertools.count()
 _NAME = re.compile(r"\d{20}-\d+-\d+-(?P<run>[A-Za-z0-9_.-]*)\.json")
 
@@ -105,14 +106,14 @@ class Spool:
     def flush(
         self, send: Callable[[dict[str, Any]], Answer], *, until: float = float("inf"), first_run: str = ""
     ) -> Flushed:
-        """Deliver what waits, if nobody else does that now.
+        """Deliver what waits, if nobody else does that now: whoever does delivers what comes meanwhile, too.
 
         :param send: delivers one event.
         :param until: ``time.monotonic()`` at which no other one is begun.
         :param first_run: whose events go before all others'.
         """
         taken = rejected = 0
-        with self._alone(until) as alone:
+        with self._alone(min(until, time.monotonic() + _OTHERS_SECONDS)) as alone:
             stuck: set[str] = set()
             while alone:
                 ready = [each for each in self.waiting() if _run(each) not in stuck]

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _DELAY_SECONDS = 2.0
 _REST_SECONDS = 15.0
 _CLOSE_SECONDS = 10.0
+_RUNS_UNTIL_REST = 3
 _ON_FULL = ("fail", "drop")
 _SERVERS = ("openlineage", "marquez")
 # Answers that the same event may not get at another time.
@@ -100,6 +101,10 @@ class SecureTransport(Transport):
         self._marquez = config.server == "marquez"
         self._endings = Endings(self.spool.folder / ".endings")
         self._inner = get_default_factory().create(dict(config.transport))
+        self._under_way = False
+        self._failed: set[str] = (
+            set()
+        )  # runs of which the server did not take an event, since it last took one
 
     def emit(self, event: Any) -> None:
         """:raises SpoolFull: with ``on_full="fail"``; StoreError, if the event could not be kept."""
@@ -119,15 +124,14 @@ class SecureTransport(Transport):
             )
 
     def flush(self) -> Flushed:
-        """Everything that waits, however long it takes, up to the first that the server does not take now."""
+        """Everything that waits, however long it takes, until the server takes nothing."""
         (self.spool.folder / ".rests").unlink(missing_ok=True)
         return self.spool.flush(self._send)
 
     def send(self, event: Mapping[str, Any]) -> None:
         """At once, past the spool; raises what the inner transport raises."""
         # Only here: what lies in the spool, or is refused, keeps its names.
-        sent = carried(event) if self._marquez else event
-        self._inner.emit(sent)  # type: ignore[arg-type]  # it is serialized all the same
+        emit(self._inner, carried(event) if self._marquez else event)
 
     def close(self, timeout: float = -1) -> bool:
         return bool(self._inner.close(timeout))
@@ -158,22 +162,37 @@ class SecureTransport(Transport):
         )
         sending.start()
         sending.join(seconds)
-        if sending.is_alive():
+        if sending.is_alive() and self._under_way:
             self._rest("it did not answer in time")
 
     def _send(self, event: dict[str, Any]) -> Answer:
         if self._rests():
             return Answer.LATER
         try:
-            self.send(event)
+            sent = carried(event) if self._marquez else event
+        except Exception as error:  # noqa: BLE001 (a form of its own, which will not change)
+            log.warning("an event can't be written so that Marquez can carry it: %s", type(error).__name__)
+            return Answer.REJECTED
+        self._under_way = True
+        try:
+            emit(self._inner, sent)
         except Exception as error:  # noqa: BLE001 (of anybody's transport; its text may quote the event)
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            if status is not None and 400 <= status < 500 and status not in _PASSING:
-                return Answer.REJECTED
-            self._rest(f"status {status}" if status is not None else type(error).__name__)
-            return Answer.LATER
+            return self._not_taken(error, str((event.get("run") or {}).get("runId") or ""))
+        finally:
+            self._under_way = False
+        self._failed.clear()
         (self.spool.folder / ".rests").unlink(missing_ok=True)
         return Answer.TAKEN
+
+    def _not_taken(self, error: Exception, run: str) -> Answer:
+        """A server that fails at one event may take others: it is left alone when it fails at several runs in a row."""
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status is not None and 400 <= status < 500 and status not in _PASSING:
+            return Answer.REJECTED
+        self._failed.add(run)
+        if status is None or status < 500 or len(self._failed) >= _RUNS_UNTIL_REST:
+            self._rest(f"status {status}" if status is not None else type(error).__name__)
+        return Answer.LATER
 
     def _rests(self) -> bool:
         try:
@@ -194,13 +213,33 @@ class SecureTransport(Transport):
         marker.touch(mode=0o600)
 
 
+class NotTaken(Exception):
+    """An answer that does not say that the event was taken."""
+
+
+def emit(transport: Any, event: Mapping[str, Any]) -> None:
+    """Through a transport of the OpenLineage client; raises unless it is known to have been taken."""
+    if transport.kind == "kafka":
+        from .kafka import deliver
+
+        deliver(transport, event)
+        return
+    answer = transport.emit(event)
+    status = getattr(answer, "status_code", None)
+    if getattr(answer, "history", None) or (status is not None and not 200 <= status < 300):
+        raise NotTaken("the server has led elsewhere, as to a login")
+
+
 def send_once(configured: Mapping[str, Any], event: Mapping[str, Any]) -> None:
     """One event through a transport as it is configured, and not by way of a spool; raises if it is not taken."""
     from openlineage.client.transport import get_default_factory
 
     transport = get_default_factory().create(_without_retries(configured))
     try:
-        (transport.send if isinstance(transport, SecureTransport) else transport.emit)(event)  # type: ignore[arg-type]
+        if isinstance(transport, SecureTransport):
+            transport.send(event)
+        else:
+            emit(transport, event)
     finally:
         transport.close(_CLOSE_SECONDS)
 
@@ -217,14 +256,25 @@ def _without_retries(configured: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_inner(inner: Mapping[str, Any], where: str) -> None:
     """:raises ConfigurationError: for one that says of a lost event that it is sent."""
-    if inner["type"] == "async_http":
+    kind = inner.get("type")
+    if kind == "noop":
+        raise ConfigurationError(f"{where}: noop sends nothing")
+    if kind == "async_http":
         raise ConfigurationError(
             f"{where}: async_http has an event sent by a thread that ends with its process, and tells nobody; use http"
         )
-    if inner["type"] == "composite" and inner.get("continue_on_failure", True):
+    if kind == "composite" and inner.get("continue_on_failure", True):
         raise ConfigurationError(
             f'{where}: a composite transport hides the failure of one of them; set "continue_on_failure": false'
         )
+    if kind == "kafka" and inner.get("flush") is False:
+        raise ConfigurationError(
+            f'{where}: "flush": false says of an event that it is sent when it is queued; leave it out'
+        )
+    within = inner.get("transports") or [inner.get("transport")]
+    for each in within.values() if isinstance(within, Mapping) else within:
+        if isinstance(each, Mapping):
+            _check_inner(each, where)
 
 
 def transport_of(configured: Mapping[str, Any]) -> SecureTransport:

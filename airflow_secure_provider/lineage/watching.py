@@ -51,7 +51,7 @@ def _watch_s3(handlers: Any) -> None:
 
 
 def _remember_names(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    context[_CONTEXT] = params.get("Bucket"), params.get("Key")
+    context[_CONTEXT] = params.get("Bucket"), params.get("Key") or params.get("Prefix")
 
 
 def _look_at_answer(http_response: Any, parsed: Any, model: Any, context: Any, **_: Any) -> None:

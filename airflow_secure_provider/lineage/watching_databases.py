@@ -35,10 +35,13 @@ def _watch_hooks(module: Any) -> None:
         each = waiting.pop()
         _wrap(each)
         waiting += each.__subclasses__()
-    original = base.__init_subclass__
+    original = vars(base).get("__init_subclass__")
 
     def init_subclass(cls: Any, /, **kwargs: Any) -> None:
-        original(**kwargs)
+        if original is not None:
+            original.__get__(None, cls)(**kwargs)
+        else:  # of the other bases that it may have
+            super(base, cls).__init_subclass__(**kwargs)
         _wrap(cls)
 
     base.__init_subclass__ = classmethod(init_subclass)

@@ -93,10 +93,16 @@ class HookClients:
     def known_classes(self) -> Callable[[str, str], Mapping[str, Classification]]:
         """What the contracts in ``[secure_provider] contracts`` say.
 
-        :raises ConfigurationError: if there is no such folder.
+        :raises ConfigurationError: if there is no such folder, or one of them can't be read.
         """
         folder = conf.get("secure_provider", "contracts", fallback="")
-        return (Registry.read(Path(folder)) if folder else Registry()).classes
+        registry = Registry.read(Path(folder)) if folder else Registry()
+        if registry.broken:
+            raise ConfigurationError(
+                f"[secure_provider] contracts: {registry.broken[0]!r} can't be read, so nobody knows what its classes are: mend it, "
+                "or remove it"
+            )
+        return registry.classes
 
     def ask_at_rest(self, namespace: str) -> AtRest | None:
         """What RDS says of a database, where ``[secure_provider] rds_conn_id`` names who may ask it."""

@@ -26,9 +26,12 @@ _KNOWN_AGAIN = (Protection.NONE, Protection.TOKENIZE, Protection.FPE, Protection
 
 
 def exists(connection: Connection, table: TableName) -> bool:
+    """Out of the catalog itself: ``to_regclass`` may not have heard yet of what was made while we waited for a lock."""
     with postgres_failures(str(table)):
         row = connection.execute(
-            "SELECT to_regclass(%s) IS NOT NULL", (table.identifier.as_string(connection),)
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %s AND c.relname = %s)",
+            (table.schema, table.table),
         ).fetchone()
     return bool(row and row[0])
 

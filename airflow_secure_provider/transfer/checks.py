@@ -131,19 +131,25 @@ def _check_purpose(steps: Sequence[ColumnStep], purpose: str | None) -> None:
 
 
 def _known_states(contract: Contract, opened: OpenSource, options: Options) -> Mapping[str, ColumnStatus]:
-    """What is recorded of the source's columns; of the others the class that a contract of the source gives them."""
-    here = opened.status.dataset
+    """What is recorded of the source's columns, with the class that a contract of the source gives them if that is higher."""
+    here = getattr(opened, "datasets", None) or [opened.status.dataset]
     known: dict[str, ColumnStatus] = {}
     for rule in contract.rules:
         classes = [
             classification
-            for dataset, column in opened.origins.get(rule.name) or [(here, rule.name)]
+            for dataset, column in opened.origins.get(rule.name) or [(each, rule.name) for each in here]
             if (classification := options.known_classes(dataset.namespace, dataset.name).get(column))
         ]
         if classes:
             strictest = max(classes, key=lambda each: each.rank)
-            known[rule.name] = ColumnStatus(rule.name, strictest, Protection.NONE)
-    return known | dict(opened.states)
+            recorded = opened.states.get(rule.name) or ColumnStatus(rule.name, strictest, Protection.NONE)
+            before = recorded.classification
+            known[rule.name] = (
+                recorded
+                if before is not None and before.rank >= strictest.rank
+                else replace(recorded, classification=strictest)
+            )
+    return dict(opened.states) | known
 
 
 def _versions(rules: Sequence[ColumnRule], keyset: Keyset | None, target: OpenTarget) -> Mapping[Domain, int]:

@@ -102,6 +102,11 @@ class _OpenObjects:
         return replace(self._first.status, dataset=ref)
 
     @property
+    def datasets(self) -> list[DatasetRef]:
+        """Each of them, since contracts may tell them apart."""
+        return [described.dataset for _, described in self.found]
+
+    @property
     def columns(self) -> list[str]:
         return self._first.columns
 

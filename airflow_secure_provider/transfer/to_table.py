@@ -164,7 +164,9 @@ class _OpenTable:
             yield
             return
         with self._connection.transaction(force_rollback=True):
-            self._make_table()
+            manifest.lock(self._connection, self.name)  # two at a time would run into each other's
+            if not create_table.exists(self._connection, self._table):
+                self._make_table()
             yield
 
     def _make_table(self) -> None:

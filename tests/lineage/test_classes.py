@@ -129,13 +129,13 @@ def test_circles_end() -> None:
     assert found["a.x"].effective == found["b.x"].effective == "restricted"
 
 
-def test_the_last_word_on_a_column_counts() -> None:
+def test_of_two_words_on_a_column_the_stricter_counts() -> None:
     later = dataset("people", {"email": "confidential"})
     found = classes(
         event(PEOPLE, dataset("a"), {"x": ["email"]}, minute=1),
         event(later, dataset("b"), {"x": ["email"]}, minute=2),
     )
-    assert found["a.x"].effective == "confidential"
+    assert found["a.x"].effective == found["b.x"].effective == "restricted"
 
 
 def test_tags_of_others_count() -> None:
