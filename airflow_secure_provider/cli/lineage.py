@@ -192,18 +192,23 @@ def _print_table(hops: list[Any], classes: Any) -> None:
     from ..lineage.classes import strictest, warnings
 
     for hop in hops:
-        click.echo(f"{hop.at:%Y-%m-%d %H:%M:%S}  {hop.job}")
+        click.echo(f"{hop.at:%Y-%m-%d %H:%M:%S}  {_plain(hop.job)}")
         for arrow, end in (("from", hop.source), ("to", hop.target)):
             colour = {"protected": "green", "exposed": "red"}.get(end.status, "yellow")
             status = click.style(f"{end.status:9}", fg=colour)
             click.echo(
-                f"  {arrow:5}{status}  {end.uri}\n{'':18}at rest {end.at_rest}; in transit {end.in_transit}; "
+                f"  {arrow:5}{status}  {_plain(end.uri)}\n{'':18}at rest {end.at_rest}; in transit {end.in_transit}; "
                 f"columns up to {strictest(classes, end.uri) or 'unknown'}"
             )
             for warning in dict.fromkeys([*end.warnings, *warnings(classes, end.uri)]):
-                click.echo(f"{'':18}{click.style('!', fg='red')} {warning}")
+                click.echo(f"{'':18}{click.style('!', fg='red')} {_plain(warning)}")
         if hop.masked:
-            click.echo(f"{'':18}masked: {', '.join(hop.masked)}")
+            click.echo(f"{'':18}masked: {_plain(', '.join(hop.masked))}")
+
+
+def _plain(text: str) -> str:
+    """A name may hold line breaks and the terminal's own commands."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _transport() -> Any:

@@ -6,12 +6,13 @@ import json
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from sys import intern
 from typing import Any
 
 from ..errors import ConfigurationError
+from ..model import AtRest, DatasetRef, DatasetStatus, Evidence, InTransit, Status
 from .facets import ENCRYPTION
 
 
@@ -86,9 +87,16 @@ class _Way:
     times: list[datetime] = field(default_factory=list)
 
     def at(self, moment: datetime | None) -> Hop | None:
-        """The last until then."""
+        """The last until then, with the columns of all: what an earlier one has brought may still be there."""
         last = len(self.hops) if moment is None else bisect_right(self.times, moment)
-        return self.hops[last - 1] if last else None
+        if not last:
+            return None
+        hop = self.hops[last - 1]
+        if all(each.edges is hop.edges for each in self.hops[:last]):
+            return hop
+        return replace(
+            hop, edges=tuple(dict.fromkeys(edge for each in self.hops[:last] for edge in each.edges))
+        )
 
 
 class Graph:
@@ -241,7 +249,7 @@ class _Reader:
             End(
                 intern(dataset["namespace"]),
                 intern(dataset["name"]),
-                intern(str(facet.get("status") or "unknown")),
+                intern(_status(facet, rest, transit)),
                 f"{rest.get('scheme') or 'unknown'} ({rest.get('evidence') or 'unknown'})",
                 carried,
                 tuple(self._once(each) for each in _columns(facet, facets)),
@@ -252,6 +260,34 @@ class _Reader:
 
     def _once(self, value: Any) -> Any:
         return self._known.setdefault(value, value)
+
+
+def _status(facet: Mapping[str, Any], rest: Mapping[str, Any], transit: Mapping[str, Any]) -> str:
+    """As the event says it, but never better than the facts that it gives for it."""
+    evidence = {str(each) for each in Evidence}
+    facts = DatasetStatus(
+        DatasetRef("", "", ""),
+        AtRest(
+            str(rest.get("scheme") or "unknown"),
+            evidence=Evidence(rest["evidence"]) if rest.get("evidence") in evidence else Evidence.UNKNOWN,
+        ),
+        InTransit(
+            transit.get("protocol"),
+            peer_verified=transit.get("peerVerified") is True,
+            evidence=Evidence(transit["evidence"])
+            if transit.get("evidence") in evidence
+            else Evidence.UNKNOWN,
+        ),
+    )
+    stated = str(facet.get("status") or "unknown")
+    return (
+        stated
+        if stated in _WORST_FIRST and _WORST_FIRST.index(stated) <= _WORST_FIRST.index(facts.status)
+        else str(facts.status)
+    )
+
+
+_WORST_FIRST = [str(each) for each in (Status.EXPOSED, Status.UNKNOWN, Status.PARTIAL, Status.PROTECTED)]
 
 
 def _columns(facet: Mapping[str, Any], facets: Mapping[str, Any]) -> Iterator[Column]:

@@ -10,6 +10,7 @@ In airflow.cfg::
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ _DELAY_SECONDS = 2.0
 _REST_SECONDS = 15.0
 _CLOSE_SECONDS = 10.0
 _RUNS_UNTIL_REST = 3
+_OF_THE_EVENT = 500  # perhaps; 502, 503 and 504 are of the server
+_RETRIED = re.compile(r"too many (\d{3}) error responses")
 _ON_FULL = ("fail", "drop")
 _SERVERS = ("openlineage", "marquez")
 # Answers that the same event may not get at another time.
@@ -187,10 +190,12 @@ class SecureTransport(Transport):
     def _not_taken(self, error: Exception, run: str) -> Answer:
         """A server that fails at one event may take others: it is left alone when it fails at several runs in a row."""
         status = getattr(getattr(error, "response", None), "status_code", None)
+        retried = _RETRIED.search(str(error))  # requests' RetryError has no response
+        status = int(retried[1]) if status is None and retried else status
         if status is not None and 400 <= status < 500 and status not in _PASSING:
             return Answer.REJECTED
         self._failed.add(run)
-        if status is None or status < 500 or len(self._failed) >= _RUNS_UNTIL_REST:
+        if status != _OF_THE_EVENT or len(self._failed) >= _RUNS_UNTIL_REST:
             self._rest(f"status {status}" if status is not None else type(error).__name__)
         return Answer.LATER
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC
 from typing import Any
 
 from ..lineage.facets import ENCRYPTION
@@ -27,7 +28,7 @@ def task_run(event: Any, namespace: str) -> TaskRun | None:
     told = _whose(event)
     if told is None:
         return None
-    at = parse_time(str(event.get("eventTime")).replace("Z", "+00:00"))
+    at = parse_time(str(event.get("eventTime")).replace("Z", "+00:00")).astimezone(UTC)
     outputs = _datasets(event, "outputs")
     rows = [_statistics(each) for each in outputs]
     return TaskRun(

@@ -64,8 +64,8 @@ def _read(url: str, namespace: str) -> Stored:
     try:
         for event in _events(url, budget):
             try:
-                run = task_run(json.loads(event) if isinstance(event, bytes) else event, namespace)
-            except (ValueError, TypeError, RecursionError, SecureProviderError):
+                run = task_run(_decoded(event), namespace)
+            except (ValueError, TypeError, RecursionError, OverflowError, SecureProviderError):
                 broken += 1
                 continue
             if run is not None:
@@ -80,6 +80,22 @@ def _read(url: str, namespace: str) -> Stored:
     if broken:
         notes.append(f"{broken} entries in the lineage store are no events, and were left out.")
     return Stored(tuple(runs), tuple(notes))
+
+
+def _decoded(event: Any) -> Any:
+    """Of a line, or as Marquez has it: with names as they were, and no text that can't be shown."""
+    if isinstance(event, bytes):
+        return _shown(json.loads(event.decode("utf-8", "replace")))
+    return _shown(renamed(event, decoded)) if isinstance(event, dict) else event
+
+
+def _shown(value: Any) -> Any:
+    """JSON may hold halves of surrogate pairs, which no page and no file can."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_shown(name): _shown(item) for name, item in value.items()}
+    return [_shown(item) for item in value] if isinstance(value, list) else value
 
 
 class _Budget:
@@ -217,7 +233,7 @@ def _from_marquez(url: str, budget: _Budget) -> Iterator[Any]:
             for event in page:
                 if not budget.event():
                     return
-                yield renamed(event, decoded) if isinstance(event, dict) else event
+                yield event
             if len(page) < _PAGE_EVENTS:
                 return
 
@@ -233,10 +249,10 @@ def _page(get: Callable[[], Any], budget: _Budget) -> list[Any] | None:
             body = _limited(answer.iter_content(65_536), budget)
             if budget.cut:
                 return None
-            found = json.loads(body)
+            found = json.loads(body.decode("utf-8", "replace"))
     except requests.RequestException as error:
         raise StoreError(f"it can't be asked ({type(error).__name__}).") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise StoreError("it does not answer with JSON.") from None
     listed = found.get("events") if isinstance(found, dict) else None
     if not isinstance(listed, list):

@@ -238,7 +238,29 @@ def _worse(end: End, than: End) -> bool:
 
 
 def _added(first: TaskRun, later: TaskRun) -> TaskRun:
-    known = {key for end in first.ends for key in (end.key, *(("", name) for name in end.asset_uris))}
-    sources = tuple(end for end in later.sources if end.key not in known)
-    targets = tuple(end for end in later.targets if end.key not in known)
-    return replace(first, sources=first.sources + sources, targets=first.targets + targets)
+    """Both tell of one task run. What only the later one knows is added; of a dataset that both know the worse counts."""
+    return replace(
+        first, sources=_both(first.sources, later.sources), targets=_both(first.targets, later.targets)
+    )
+
+
+def _both(first: tuple[End, ...], later: tuple[End, ...]) -> tuple[End, ...]:
+    def same(end: End) -> End | None:
+        names = {("", name) for name in end.asset_uris}
+        return next((each for each in later if each.key == end.key or each.key in names), None)
+
+    pairs = [(end, same(end)) for end in first]
+    known = {other.key for _, other in pairs if other is not None}
+    return (
+        *(end if other is None else _held_against(end, other) for end, other in pairs),
+        *(end for end in later if end.key not in known),
+    )
+
+
+def _held_against(end: End, other: End) -> End:
+    notes = list(dict.fromkeys(each.note for each in (end, other) if each.note))
+    # Who knows nothing says nothing against it.
+    says_something = other.status is not Status.UNKNOWN or other.at_rest.evidence is Evidence.CONTRADICTED
+    if says_something and _worse(other, end):
+        end = replace(end, stated=other.status, at_rest=other.at_rest, in_transit=other.in_transit)
+    return replace(end, note="; ".join(notes) or None)

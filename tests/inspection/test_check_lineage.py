@@ -73,6 +73,7 @@ def test_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         events: list[Any] = []  # noqa: RUF012 (of this one server)
         answers: list[int] = []  # noqa: RUF012
         delay = 0.0
+        fails_at: set[str] = set()  # noqa: RUF012
 
     with Secured(Handler, "owner", authority) as server:
         inner = {"type": "http", "url": server.url}

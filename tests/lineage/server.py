@@ -15,12 +15,14 @@ class LineageServer(TlsServer):
     :ivar events: what it has taken, in order.
     :ivar answers: status codes for the next requests; 201 after them.
     :ivar delay: seconds before each answer.
+    :ivar fails_at: ids of runs whose events it answers with 500.
     """
 
     def __init__(self, port: int = 0) -> None:
         self.events: list[dict[str, Any]] = []
         self.answers: list[int] = []
         self.delay = 0.0
+        self.fails_at: set[str] = set()
         super().__init__(Handler, "owner", None, port=port)
         self.port = int(self.url.rpartition(":")[2])
 
@@ -32,10 +34,19 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         time.sleep(self.owner.delay)
-        status = self.owner.answers.pop(0) if self.owner.answers else 201
+        refused = event["run"]["runId"] in self.owner.fails_at if "run" in event else False
+        status = 500 if refused else self.owner.answers.pop(0) if self.owner.answers else 201
         if status < 300:
             self.owner.events.append(event)
         self.send_response(status)
+        if status in (301, 302):
+            self.send_header("Location", "/login")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        """A login page."""
+        self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

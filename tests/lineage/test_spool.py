@@ -286,3 +286,85 @@ def test_nothing_of_an_event_is_logged(tmp_path: Path, caplog: pytest.LogCapture
         transport.emit(event(RUNS[1], name="canary-name"))
     assert caplog.text
     assert "canary-name" not in caplog.text
+
+
+# what a review has found
+
+
+@pytest.mark.parametrize("status", [301, 302])
+def test_a_redirect_to_a_login_is_no_answer(tmp_path: Path, status: int) -> None:
+    with LineageServer() as server:
+        server.answers = [status]
+        transport = make(server.url, tmp_path)
+        transport.emit(event())
+        assert server.events == []
+        assert len(transport.spool.waiting()) == 1
+        assert transport.flush().left == 0
+        assert len(server.events) == 1
+
+
+def test_one_event_that_is_never_taken_stops_no_other(tmp_path: Path) -> None:
+    with LineageServer() as server:
+        server.fails_at = {RUNS[0]}
+        transport = make(server.url, tmp_path)
+        spool = transport.spool
+        spool.put({"run": {"runId": RUNS[0]}, "n": 0})
+        for run in RUNS[1:11]:
+            spool.put({"run": {"runId": run}})
+        flushed = transport.flush()
+    assert (flushed.taken, flushed.left) == (10, 1)
+
+
+def test_what_marquez_can_not_be_told_is_set_aside(tmp_path: Path) -> None:
+    with LineageServer() as server:
+        transport = make(server.url, tmp_path, server="marquez")
+        transport.spool.put(
+            {
+                "run": {"runId": RUNS[0]},
+                "inputs": [{"namespace": "n", "name": "x", "facets": {"schema": {"fields": [1]}}}],
+            }
+        )
+        transport.spool.put({"run": {"runId": RUNS[1]}})
+        flushed = transport.flush()
+    assert (flushed.taken, flushed.rejected, flushed.left) == (1, 1, 0)
+
+
+def test_an_event_without_a_run_passes(tmp_path: Path) -> None:
+    from openlineage.client.event_v2 import DatasetEvent, StaticDataset
+
+    with LineageServer() as server:
+        make(server.url, tmp_path, server="marquez").emit(
+            DatasetEvent(
+                eventTime="2026-01-01T00:00:00Z",
+                producer="https://example.com",
+                dataset=StaticDataset("s3://b", "k"),
+            )
+        )
+        assert len(server.events) == 1
+
+
+def test_contracts_that_can_not_be_read_lose_no_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for place in (file / "below", tmp_path / "gone"):  # one raises NotADirectoryError on some systems
+        monkeypatch.setenv("AIRFLOW__SECURE_PROVIDER__CONTRACTS", str(place))
+        with LineageServer() as server:
+            make(server.url, tmp_path / "spool").emit(event())
+            assert len(server.events) == 1
+
+
+def test_while_others_deliver_a_task_does_not_wait_and_does_not_blame_the_server(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with LineageServer() as server:
+        transport = make(server.url, tmp_path)
+        transport.emit(event(RUNS[1]))  # what is imported is imported
+        with transport.spool._alone(time.monotonic() + 1) as alone:
+            assert alone
+            began = time.monotonic()
+            transport.emit(event())
+            assert time.monotonic() - began < 1.0
+        assert "takes no events" not in caplog.text
+        assert transport.flush().left == 0

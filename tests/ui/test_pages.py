@@ -288,6 +288,23 @@ def test_the_report_is_believed_before_the_lineage_store(
     }
 
 
+def test_of_both_what_was_seen_to_be_worse_counts(
+    client: Client, told: Tell, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write an XCom can't whitewash what was observed."""
+    told("load", report())
+    seen = {
+        "status": "exposed",
+        "atRest": {"scheme": "none", "evidence": "observed"},
+        "inTransit": {"protocol": "TLSv1.3", "peerVerified": True, "evidence": "observed"},
+        "columns": [],
+        "warnings": ["look at it"],
+    }
+    store_of([event("load", outputs=("crm.crm.people",), facet=seen)], tmp_path, monkeypatch)
+    assert statuses(client("ana"))["crm.crm.people"] == "exposed"
+    assert "look at it" in client("ana").get(f"{ROOT}/").text
+
+
 def test_many_datasets_come_in_pages(client: Client, told: Tell) -> None:
     for number in range(101):
         told("load", report(target=f"crm.t.n{number:03}"), task_id=f"t{number}")

@@ -258,3 +258,26 @@ def test_an_object_in_s3(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 < len(found.runs) < 20
     assert found.runs[0].run_id == "run-29"
     assert len(found.notes) == 1
+
+
+def test_one_event_takes_the_page_from_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Any
+) -> None:
+    """Deep nesting, times at the end of time, and halves of characters."""
+    deep: Any = {}
+    for _ in range(900):
+        deep = {"x": deep}
+    odd = event("load", "odd", outputs=("crm.crm.\ud800odd",))
+    bad = [
+        event("load", "deep") | {"outputs": [deep]},
+        event("load", "early", at="0001-01-01T00:00:00+14:00"),
+        event("load", "late", at="9999-12-31T23:59:59-14:00"),
+        odd,
+        event("load", "good"),
+    ]
+    with marquez(lambda query: (200, json.dumps({"events": bad}).encode(), 0)) as url:
+        monkeypatch.setenv("AIRFLOW__SECURE_PROVIDER__LINEAGE_STORE", url)
+        found = stored(url, NAMESPACE)
+        assert {"odd", "good"} <= {run.task_id for run in found.runs}
+        for path in ("", "datasets.csv", "datasets.json"):
+            assert client("ana").get(f"/data-protection/{path}").status_code == 200
