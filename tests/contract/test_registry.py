@@ -159,3 +159,58 @@ def test_the_cache_is_used_and_follows_changes(
 def test_a_cache_that_can_not_be_written_is_none(folder: Path) -> None:
     put(folder, "a.yaml", contract(table("t", "crm.t", a="internal")))
     assert Registry.read(folder, folder / "gone" / "cache").classes(DB, "x.crm.t") == {"a": "internal"}
+
+
+def test_the_schema_of_a_server_is_that_of_a_bare_name(folder: Path) -> None:
+    server = {
+        "server": "m",
+        "type": "postgres",
+        "host": "db.example.com",
+        "database": "shop",
+        "schema": "crm",
+    }
+    put(folder, "a.yaml", contract(table("t", None, a="restricted"), servers=[server]))
+    known = Registry.read(folder)
+    assert known.classes(DB, "shop.crm.t") == {"a": "restricted"}
+    assert known.classes(DB, "shop.public.t") == {}
+
+
+def test_a_contract_of_another_kind_of_server_is_of_no_postgres(folder: Path) -> None:
+    server = {"server": "m", "type": "mysql", "host": "db.example.com", "port": 3306, "database": "shop"}
+    put(folder, "a.yaml", contract(table("t", "public.t", a="restricted"), servers=[server]))
+    assert Registry.read(folder).classes(DB, "shop.public.t") == {}
+
+
+def test_three_parts_name_the_database(folder: Path) -> None:
+    put(folder, "a.yaml", contract(table("t", "shop.crm.t", a="restricted")))
+    known = Registry.read(folder)
+    assert known.classes(DB, "shop.crm.t") == {"a": "restricted"}
+    assert known.classes(DB, "test.crm.t") == {}
+
+
+def test_a_folder_is_found_by_its_own_name(folder: Path) -> None:
+    put(folder, "a.yaml", contract(table("t", "s3://lake/in/", a="restricted")))
+    known = Registry.read(folder)
+    assert known.classes("s3://lake", "in/") == known.classes("s3://lake", "in") == {"a": "restricted"}
+    assert known.classes("s3://lake", "inner") == {}
+
+
+def test_what_is_broken_is_told_in_every_process(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = put(
+        folder,
+        "a.yaml",
+        "kind: DataContract\nschema: [{name: t, properties: [{name: a, classification: null}]}]",
+    )
+    for _ in range(2):
+        caplog.clear()
+        assert Registry.read(folder, tmp_path / "cache").broken == (str(file),)
+        assert "a.yaml can't be read" in caplog.text
+
+
+def test_a_folder_that_can_not_be_entered(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(ConfigurationError):
+        Registry.read(file / "below")

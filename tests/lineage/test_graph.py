@@ -218,3 +218,61 @@ def test_out_of_s3(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_such_file(tmp_path: Path) -> None:
     found = show("x", "--events", tmp_path / "gone")
     assert (found.exit_code, "there is no such file" in found.output) == (1, True)
+
+
+def test_a_status_is_never_better_than_its_facts() -> None:
+    boast = dataset(LAKE, "x")
+    boast["facets"]["secureProvider_encryption"]["atRest"] = {"scheme": "none", "evidence": "observed"}
+    (hop,) = read(
+        [
+            event(
+                "j",
+                1,
+                boast,
+                {
+                    "namespace": DB,
+                    "name": "y",
+                    "facets": {"secureProvider_encryption": {"status": "protected"}},
+                },
+            )
+        ]
+    ).hops()
+    assert (hop.source.status, hop.target.status) == ("exposed", "unknown")
+
+
+def test_names_do_not_speak_to_the_terminal(tmp_path: Path) -> None:
+    evil = "x\n  to  \x1b[32mprotected\x1b[0m"
+    made = tmp_path / "events.jsonl"
+    made.write_text(event("j", 1, dataset(LAKE, evil), dataset(DB, "t")))
+    shown = show("t", "--events", made).stdout
+    assert "\\x1b" in shown
+    assert "\x1b[32mprotected\x1b[0m\n" not in shown.replace("protected ", "")
+    assert len([line for line in shown.splitlines() if line.startswith("  to")]) == 1
+
+
+def test_mermaid_decodes_nothing_of_a_name() -> None:
+    text = mermaid(read([event("j", 1, dataset(LAKE, "#lt;img#gt;\r"), dataset(DB, "t"))]).hops())
+    assert "#lt;img" not in text.replace("#35;lt;img", "")
+    assert "\r" not in text
+
+
+def test_what_an_earlier_run_has_brought_may_still_be_there() -> None:
+    def edges(**columns: str) -> dict[str, Any]:
+        made = dataset(DB, "t")
+        made["facets"]["columnLineage"] = {
+            "fields": {
+                to: {"inputFields": [{"namespace": LAKE, "name": "s", "field": of}]}
+                for to, of in columns.items()
+            }
+        }
+        return made
+
+    graph = read(
+        [
+            event("j", 1, dataset(LAKE, "s"), edges(note="email")),
+            event("j", 2, dataset(LAKE, "s"), edges(id="id")),
+        ]
+    )
+    (hop,) = graph.hops()
+    assert set(hop.edges) == {("note", "email"), ("id", "id")}
+    assert hop.run_id == "run-j-2"

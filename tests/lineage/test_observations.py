@@ -152,3 +152,47 @@ def test_a_connection_that_proves_little(postgres: Postgres, mode: str) -> None:
     found = OBSERVED.facet("postgres://db:5432", "a.b.c")
     assert found["status"] == {"require": "unknown", "disable": "exposed"}[mode]
     OBSERVED.clear()
+
+
+def test_an_object_that_nobody_touched_was_not_observed() -> None:
+    """Whatever came out of its bucket, over whichever connection."""
+    seen = Observations()
+    seen.declared = lambda: {"s3://b": AtRest("volume", evidence=Evidence.DECLARED)}
+    seen.travelled("s3://b", "other", TLS)
+    seen.travelled("s3://b", "", TLS)
+    found = facet(seen, name="secret.csv")
+    assert (found["status"], found["inTransit"]["evidence"]) == ("unknown", "unknown")
+    assert facet(seen, name="other")["inTransit"]["evidence"] == "observed"
+
+
+def test_the_tables_of_a_database_come_over_its_connection() -> None:
+    seen = Observations()
+    seen.travelled("postgres://h:1", "", TLS)
+    assert facet(seen, "postgres://h:1", "a.b.c")["inTransit"]["evidence"] == "observed"
+
+
+HOOKS = """
+from airflow_secure_provider.lineage.watching import watch
+watch()
+from airflow.providers.common.sql.hooks.sql import DbApiHook
+made = []
+class Registered:
+    def __init_subclass__(cls, name="", **kwargs):
+        super().__init_subclass__(**kwargs)
+        made.append(name)
+class Hook(DbApiHook, Registered, name="x"):
+    conn_name_attr, default_conn_name, conn_type = "c", "c", "c"
+assert made == ["x"], made
+"""
+
+
+def test_hooks_with_other_bases_are_made_as_ever(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", HOOKS],
+        env=clean_environment(tmp_path / "home", AIRFLOW_HOME=str(tmp_path / "airflow")),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]

@@ -501,6 +501,22 @@ def test_a_class_that_another_contract_gives_may_not_sink(world: World, refuses:
     )
 
 
+def test_of_what_is_recorded_and_what_a_contract_says_the_stricter_counts(world: World) -> None:
+    world.load_rows(customers(2))
+    world.execute("CREATE TABLE crm.copy (id bigint, notes text)")
+    columns = dict.fromkeys(COLUMNS, "drop") | {
+        "id": COLUMNS["id"],
+        "notes": {"method": "encrypt", "scope": "customers.notes"},
+    }
+
+    def known(namespace: str, name: str) -> dict[str, Classification]:
+        return {"notes": Classification.RESTRICTED} if name.endswith("crm.customers") else {}
+
+    with pytest.raises(ContractError, match="column 'notes' is known as restricted"):
+        world.load(world.table_source(), columns, "crm.copy", options=world.options(known_classes=known))
+    assert world.load(world.table_source(), columns, "crm.copy").rows == 2
+
+
 def test_replace_leaves_only_the_new_rows(world: World) -> None:
     world.load_rows(customers(20))
     replacing = world.lake.put(world.lake.encrypt(as_csv(customers(5, first=100))).data)
