@@ -59,6 +59,8 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
         ``idle_in_transaction_session_timeout``.
     :param verify_cells: look, before the commit, at so many cells of each encrypted, tokenized or pseudonymized column, drawn at
         random from the whole table: the load fails if one is something else, and lineage says how many were seen.
+    :param require: the anonymity that the target is to have after it: ``k``, ``quasi_identifiers``, ``l_diversity``, ``t_closeness``,
+        ``sensitive``, ``max_suppressed``. Rows are left out and quasi-identifiers made coarser as far as it allows, or there is no load.
     :param extra_columns: columns outside the contract: ``refuse`` or ``drop``.
     :param reject_to: ``s3://bucket/folder/``: rows that do not fit go into an object in it after the commit, encrypted, with
         reason and record, instead of stopping the load. (templated)
