@@ -14,6 +14,7 @@ from .files import protect, reveal
 from .keys import keys
 from .leases import leases
 from .lineage import lineage
+from .scan import scan
 
 
 class _Group(click.Group):
@@ -50,5 +51,5 @@ def init_db(grant_to: str | None) -> None:
     click.echo(DDL + (grants(grant_to) if grant_to else ""))
 
 
-for command in (keys, protect, reveal, check, leases, lineage):
+for command in (keys, protect, reveal, scan, check, leases, lineage):
     cli.add_command(command)

@@ -1,0 +1,1 @@
+"""What columns hold, told by their values and names: see :func:`columns.ColumnLook` and :func:`judging.judge`."""
