@@ -172,6 +172,15 @@ DETECTORS: Sequence[Detector] = (
         rf"|.*[{_WORD}](?:{STREET_ENDING})[\s,].{{0,12}}\d.*)",
         (1, 30),
     ),
+    Detector(
+        Kind.ADDRESS, "lines with a postal code",
+        rf"(?s:.*[{_WORD}].*[\n,] ?(?:[^\n,]*[ ,][A-Z]{{2}},? \d{{5}}(?:-\d{{4}})?|(?:[A-Z]{{1,2}}-)?\d{{2,3}}[ \-]?\d{{2,3}} [{_WORD}].*))", (3, 30),
+    ),
+    Detector(
+        Kind.ADDRESS, "words and a house number",
+        rf"[A-Z\x{{C0}}-\x{{17F}}][{_WORD}.'’]*(?:[ \-][{_WORD}.'’]+){{0,4}},? \d{{1,4}} ?[a-zA-Z]?(?:[/\-]\d{{1,3}})?"
+        rf"|\d{{1,5}},? [A-Z\x{{C0}}-\x{{17F}}][{_WORD}.'’]+(?: [A-Z\x{{C0}}-\x{{17F}}][{_WORD}.'’]+)+", (1, 9), certain=False,
+    ),
 )  # fmt: skip
 
 
@@ -198,7 +207,8 @@ class Held:
 
 
 def _inside(pattern: str) -> str:
-    return rf"(?:^|[^{_WORD}.\-+])(?P<it>{pattern})(?:[^{_WORD}\-]|$)"
+    # Behind one slash stands a version (Chrome/1.2.3.4), behind two the host of a URL.
+    return rf"(?:^|[^{_WORD}.\-+/]|//)(?P<it>{pattern})(?:[^{_WORD}\-]|$)"
 
 
 _PHONE_INSIDE = r"\+[1-9]\d{0,2}(?:[ .\-]?\(?\d{1,4}\)?){2,6}|\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}"

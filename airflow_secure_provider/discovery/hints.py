@@ -86,6 +86,51 @@ _NOT = frozenset(  # with one of these the column is about something else
         "shard",
     ]
 )
+_THINGS = frozenset(
+    [
+        "city",
+        "town",
+        "village",
+        "ville",
+        "stadt",
+        "ort",
+        "ciudad",
+        "cidade",
+        "citta",
+        "miasto",
+        "stad",
+        "country",
+        "region",
+        "state",
+        "province",
+        "county",
+        "place",
+        "company",
+        "firm",
+        "firma",
+        "organisation",
+        "organization",
+        "org",
+        "vendor",
+        "supplier",
+        "brand",
+        "product",
+        "item",
+        "model",
+        "color",
+        "colour",
+        "species",
+        "department",
+        "team",
+        "title",
+        "job",
+        "genre",
+        "artist",
+        "school",
+        "bank",
+        "street",
+    ]
+)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -97,9 +142,18 @@ def plain(text: str) -> str:
     return "".join(each for each in apart if not unicodedata.combining(each)).lower()
 
 
+def is_about_things(column: str) -> bool:
+    """Whether a name speaks of places, companies or products, which are called like persons."""
+    return bool(_THINGS & set(_tokens(column)))
+
+
+def _tokens(column: str) -> list[str]:
+    return [token for token in re.split(r"[\W_]+", plain(_CAMEL.sub("_", column))) if token]
+
+
 def hint(column: str) -> Kind | None:
     """The kind that a column's name says, in one of several languages; ``None`` if it says none."""
-    tokens = [token for token in re.split(r"[\W_]+", plain(_CAMEL.sub("_", column))) if token]
+    tokens = _tokens(column)
     trimmed = [token.rstrip("0123456789") or token for token in tokens]
     if _NOT & set(trimmed):
         return None

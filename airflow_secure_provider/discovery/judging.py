@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from .columns import ColumnLook, Tally
 from .detectors import Detector, Held
-from .hints import hint, plain
+from .hints import hint, is_about_things, plain
 from .kinds import Kind
 
 Verdict = Literal["found", "ask", "nothing"]
@@ -78,7 +78,7 @@ def _decide(look: ColumnLook, said: Kind | None) -> _Decision:
         return "ask", said, (), f"its values are {look.unread}, which are not looked into"
     if not look.looked:
         return ("ask", said, (), "it has no values") if said else ("nothing", None, (), "")
-    for step in (_certain, _by_name, _person, _text, _unsure, _birth):
+    for step in (_certain, _by_name, _mixed, _person, _text, _unsure, _birth):
         made = step(look, said)
         if made is not None:
             return made
@@ -119,6 +119,18 @@ def _by_name(look: ColumnLook, said: Kind | None) -> _Decision | None:
     return None
 
 
+def _mixed(look: ColumnLook, said: Kind | None) -> _Decision | None:
+    """Phone numbers and addresses written in several ways, some of which tell by themselves."""
+    for kind in (Kind.PHONE, Kind.ADDRESS):
+        tallies = [(each.certain, tally.right) for each, tally in look.whole.items() if each.kind is kind]
+        share = min(1.0, sum(right for _, right in tallies) / look.looked)
+        certain = sum(right for sure, right in tallies if sure) / look.looked
+        enough = share >= _MOST if said is kind else share >= 0.8 and certain >= 0.15
+        if enough and said in (None, kind):
+            return "found", kind, (Evidence(kind, f"{kind}, in several forms", share, look.looked),), ""
+    return None
+
+
 def _person(look: ColumnLook, said: Kind | None) -> _Decision | None:
     persons = look.persons
     share = persons.known / look.looked
@@ -137,9 +149,9 @@ def _person(look: ColumnLook, said: Kind | None) -> _Decision | None:
     if said not in (None, Kind.PERSON_NAME) or persons.known < _LEAST_WORDS or few or _is_prose(look):
         return None
     evidence = (Evidence(Kind.PERSON_NAME, "words frequent in names", share, look.looked),)
-    if likely:
+    if likely and not is_about_things(look.name):
         return "found", Kind.PERSON_NAME, evidence, ""
-    if share >= (0.05 if called_name else 0.2):
+    if share >= (0.05 if called_name else 0.08):
         return "ask", Kind.PERSON_NAME, evidence, "they may be names of companies, places or products"
     return None
 
@@ -160,7 +172,10 @@ def _text(look: ColumnLook, said: Kind | None) -> _Decision | None:
 
 def _held(look: ColumnLook) -> Iterator[Evidence]:
     for held, tally in sorted(look.held.items(), key=lambda each: -each[1].right):
-        beyond_chance = tally.right and tally.right >= 3 * held.chance * tally.shaped
+        few = 0 if _is_prose(look) else _LEAST_NUMBERS  # by chance, among numbers that are something else
+        beyond_chance = tally.right and tally.right >= 3 * held.chance * tally.shaped + few * (
+            held.chance > 0
+        )
         if beyond_chance and not _is_chance(held, look):
             # Of the searched ones; the values that were not marked hold none.
             share = tally.right / tally.searched * tally.marked / max(look.values, 1)

@@ -909,12 +909,18 @@ COMPANY = frozenset(
 STREET = (
     r"street|st\.?|avenue|ave\.?|road|rd\.?|boulevard|blvd\.?|lane|ln\.?|drive|dr\.?|court|ct\.?|highway|hwy|square|sq\.?"
     r"|terrace|parkway|pkwy|circle|crescent|close|way|plaza|box"
+    r"|alley|bypass|causeway|cliffs?|corner|cove|creek|crossing|estates?|extension|field|flats?|ford|forge|fork|garden(?:s)?|glens?"
+    r"|green|grove|harbor|heights|hills?|hollow|island|isle|junction|key|knolls?|lakes?|landing|light|loop|manor|meadows?|mews"
+    r"|mills?|mission|mount|mountain|oval|park|pass|path|pike|pines?|plains?|point|port|prairie|ranch|rapids?|rest|ridge|river|row"
+    r"|run|shoals?|shores?|spring(?:s)?|spur|station|stream|summit|trace|track|trail|tunnel|turnpike|union|unions|valley|viaduct"
+    r"|view|village|ville|vista|walk|wall|well|wells|apt\.?|suite|flat|unit|studio|psc"
     r"|rue|chemin|allee|place|quai|impasse|route|cours"
     r"|calle|c/|avenida|avda\.?|av\.?|paseo|camino|carrer|carretera|ronda|rambla|plaza|via|viale|piazza|corso|vicolo|largo"
-    r"|strada|contrada|borgo|rua|r\.|travessa|alameda|praca|rodovia|ulica|ul\.?|aleja|al\.?|plac|pl\.?|os\.?|sokak|sok\.?"
+    r"|jalan|jl\.?|jln\.?|gang|gg\.?|carrera|cra\.?|diagonal|transversal|pasaje|prolongacion|andador|bulevar|privada|cerrada"
+    r"|strada|contrada|borgo|rua|r\.|travessa|alameda|praca|rodovia|ulica|ul\.?|aleja|al\.?|plac|pl\.?|os\.?|ulice|namesti|náměstí|námestie|cesta|trg|utca|ut|sokak|sok\.?"
     r"|caddesi|cad\.?|cadde|mahallesi|mah\.?|bulvari|bulevardi|vagen|gatan|gata|gt\.?|vei|veien|gade|vej|katu|tie|utca|ut"
 )
 STREET_ENDING = (
     r"strasse|stra(?:ss|ß)e|str\.?|weg|platz|allee|gasse|ring|damm|ufer|straat|laan|plein|gracht|kade|singel|dreef|hof|steeg"
-    r"|gatan|vagen|vägen|gata|grand|gränd|stigen|backen|gade|vej|alle|allé|vænget|veien|vegen|katu|tie|polku|kuja|utca"
+    r"|gatan|vagen|vägen|nabrezje|nabrežje|cesta|gata|grand|gränd|stigen|backen|gade|vej|alle|allé|vænget|veien|vegen|katu|tie|polku|kuja|utca"
 )
