@@ -70,6 +70,12 @@ class ColumnLook:
         :param column: an Arrow array.
         :param closely: how many values at most, if not the usual number.
         """
+        try:
+            self._look(column, closely)
+        except pa.ArrowException:  # a type without text, or text that is none; its message may quote a value
+            self.unread = f"of type {column.type}, and can't be read as text"
+
+    def _look(self, column: Any, closely: int | None) -> None:
         self.batches += 1
         first = self.batches <= _FIRST_BATCHES
         most = closely or (_CLOSELY if first or self.batches % _THEN_EVERY == 0 else 0)
@@ -77,8 +83,8 @@ class ColumnLook:
         if pa.types.is_dictionary(kind):
             column = column.dictionary_decode()
             kind = column.type
-        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            self.unread = "nested" if pa.types.is_nested(kind) else "bytes"
+        if pa.types.is_nested(kind) or _is_bytes(kind):
+            self.unread = "bytes" if _is_bytes(kind) else "nested"
             return
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         text = _Text(column) if is_text else None
@@ -197,6 +203,12 @@ class _Text:
 _WITH_AT = [held for held in HELD if held.kind is Kind.EMAIL]
 _WITH_DIGITS = [held for held in HELD if held.kind is not Kind.EMAIL]
 _NO_BYTES = np.zeros(0, dtype=np.uint8)
+
+
+def _is_bytes(kind: Any) -> bool:
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    )
 
 
 def _evenly(values: Any, most: int) -> Any:

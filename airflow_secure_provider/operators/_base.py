@@ -47,6 +47,7 @@ class SecureTransferOperator(BaseOperator):
         verify_cells: int = 0,
         require: Mapping[str, Any] | None = None,
         extra_columns: str = "refuse",
+        on_suspected_pii: str = "warn",
         reject_to: str | None = None,
         max_rejected_rows: int = 0,
         reject_kms_keys: str | Sequence[str] | None = None,
@@ -73,6 +74,7 @@ class SecureTransferOperator(BaseOperator):
         self.verify_cells = verify_cells
         self.require = require
         self.extra_columns = extra_columns
+        self.on_suspected_pii = on_suspected_pii
         self.reject_to = reject_to
         self.max_rejected_rows = max_rejected_rows
         self.reject_kms_keys = reject_kms_keys

@@ -67,6 +67,7 @@ class Execution(HookClients):
             reveal_with=self.open_keyset_at(operator.reveal_with, operator.reveal_aws_conn_id),
             purpose=operator.purpose,
             extra_columns=operator.extra_columns,
+            on_suspected_pii=operator.on_suspected_pii,
             declared_at_rest=declared_at_rest(),
             ask_at_rest=self.ask_at_rest,
             known_classes=self.known_classes(),

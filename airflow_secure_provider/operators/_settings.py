@@ -95,6 +95,7 @@ class TransferTask(Task, Protocol):
     set_role: str | None
     mode: str
     extra_columns: str
+    on_suspected_pii: str
     reject_to: str | None
     max_rejected_rows: int
     reject_kms_keys: str | Sequence[str] | None

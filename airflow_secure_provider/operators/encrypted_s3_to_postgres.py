@@ -62,6 +62,8 @@ class EncryptedS3ToPostgresOperator(FromObjectOperator):
     :param require: the anonymity that the target is to have after it: ``k``, ``quasi_identifiers``, ``l_diversity``, ``t_closeness``,
         ``sensitive``, ``max_suppressed``. Rows are left out and quasi-identifiers made coarser as far as it allows, or there is no load.
     :param extra_columns: columns outside the contract: ``refuse`` or ``drop``.
+    :param on_suspected_pii: what happens if an unprotected column of class public or internal looks like personal data:
+        ``warn``, ``refuse`` or ``ignore``.
     :param reject_to: ``s3://bucket/folder/``: rows that do not fit go into an object in it after the commit, encrypted, with
         reason and record, instead of stopping the load. (templated)
     :param max_rejected_rows: with more, the load is refused.

@@ -14,6 +14,7 @@ from ..stores.states import Domain
 from .anonymity import Required
 from .quarantine import RejectTo
 from .sources import OpenSource
+from .suspicion import ON_SUSPECTED_PII
 from .targets import OpenTarget
 
 EXTRA_COLUMNS = ("refuse", "drop")
@@ -33,6 +34,8 @@ class Options:
     :param ask_at_rest: gives what a store itself says of how it rests, by dataset namespace; ``None`` where it says nothing.
     :param known_classes: what contracts say of any dataset's columns, by OpenLineage namespace and name.
     :param reject: where rows go that do not fit; without it the first one ends the transfer.
+    :param on_suspected_pii: what happens if an unprotected column of class public or internal looks like personal data:
+        ``warn``, ``refuse`` or ``ignore``.
     """
 
     keyset: Keyset | None = None
@@ -44,12 +47,17 @@ class Options:
     known_classes: Callable[[str, str], Mapping[str, Classification]] = lambda namespace, name: {}
     reject: RejectTo | None = None
     require: Required | None = None
+    on_suspected_pii: str = "warn"
 
     def check_words(self) -> None:
         """:raises ConfigurationError: for an option that is none of the known ones."""
         if self.extra_columns not in EXTRA_COLUMNS:
             raise ConfigurationError(
                 f"extra_columns {self.extra_columns!r}, expected one of {', '.join(EXTRA_COLUMNS)}"
+            )
+        if self.on_suspected_pii not in ON_SUSPECTED_PII:
+            raise ConfigurationError(
+                f"on_suspected_pii {self.on_suspected_pii!r}, expected one of {', '.join(ON_SUSPECTED_PII)}"
             )
         if self.reject is not None:
             self.reject.check_words()

@@ -22,6 +22,7 @@ class ProtectedRows:
     :param where: the source, for messages.
     :param quarantine: takes the rows that do not fit; without it the first one ends the transfer.
     :param decided: what the anonymity gate has decided of these very rows.
+    :param look: is shown each batch before it is protected, and may refuse it.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class ProtectedRows:
         timings: Timings,
         quarantine: Quarantine | None = None,
         decided: Decided | None = None,
+        look: Callable[[Any], None] = lambda batch: None,
     ) -> None:
         self._opened = opened
         self._steps = steps
@@ -41,12 +43,15 @@ class ProtectedRows:
         self._timings = timings
         self._quarantine = quarantine
         self._decided = decided
+        self._look = look
 
     def produce(self) -> Iterator[list[Any]]:
         """The columns of each batch. It ends only after the source has proved to be whole."""
         record = 1
         with ahead(self._parse, 1) as batches:
             for batch in batches:
+                with self._timings.measure("look"):
+                    self._look(batch)
                 with self._timings.measure("protect"):
                     made = list(self._fitting(batch, record))
                 record += batch.num_rows

@@ -32,6 +32,7 @@ from .pipeline import Timings
 from .quarantine import Quarantine, RejectTo, quarantine
 from .rows import ProtectedRows
 from .sources import OpenSource, Source
+from .suspicion import Suspicion
 from .targets import Load, OpenTarget, Stored, Target
 
 log = logging.getLogger(__name__)
@@ -81,9 +82,11 @@ def transfer(
         revealing = _revealing(opened, checked, chosen, task, source.where, there)
         if revealing is not None:
             there.announce(revealing)
-        return _Run(opened, contract, there, target.mode, checked, task, began, revealing, decided).run(
-            chosen.reject
+        suspicion = Suspicion(checked.steps, chosen.on_suspected_pii, source.where)
+        run = _Run(
+            opened, contract, there, target.mode, checked, task, began, suspicion, revealing, decided
         )
+        return run.run(chosen.reject)
 
 
 def _revealing(
@@ -140,6 +143,7 @@ class _Run:
         checked: Checked,
         task: str | None,
         began: float,
+        suspicion: Suspicion,
         revealing: Revealing | None = None,
         decided: Decided | None = None,
     ) -> None:
@@ -150,6 +154,8 @@ class _Run:
         self._checked = checked
         self._task = task
         self._began = began
+        self._suspicion = suspicion
+        self._suspected: tuple[str, ...] = ()
         self._revealing = revealing
         self._decided = decided
         self._rejected: Quarantine | None = None
@@ -175,6 +181,7 @@ class _Run:
             self._timings,
             self._rejected,
             self._decided,
+            self._suspicion.look,
         )
         load = Load(
             contract=self._contract,
@@ -201,6 +208,9 @@ class _Run:
         return self._report(stored)
 
     def _before_commit(self) -> None:
+        self._suspected = self._suspicion.finish()
+        for warning in self._suspected:
+            log.warning("%s", warning)
         if self._rejected is not None:
             self._rejected.prepare(self._contract, self._task)
 
@@ -272,7 +282,7 @@ class _Run:
             mode=self._mode,
             edges=tuple(each for step in self._checked.steps for each in edges(step, self._opened.origins)),
             timings=self._spent(),
-            warnings=self._checked.warnings,
+            warnings=self._checked.warnings + self._suspected,
             policy=self._contract.policy.name,
             anonymity=self._decided.report if self._decided is not None and not stored.already else None,
             rejected=self._rejected.count if self._rejected is not None and not stored.already else 0,

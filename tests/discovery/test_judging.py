@@ -117,6 +117,7 @@ ASKED: list[tuple[str, Any, Kind | None]] = [
     ("reference", ["x1"] * 90 + ["ana@example.com"] * 10, Kind.EMAIL),
     ("payload", [{"a": 1}], None),
     ("blob", [b"x"], None),
+    ("key", pa.array([b"x" * 16], pa.binary(16)), None),
 ]  # fmt: skip
 
 
@@ -157,3 +158,14 @@ def test_what_stands_beside_does_not_matter() -> None:
     assert looked_at("a", values.slice(1, len(CARDS))) == whole
     assert looked_at("a", pa.array(CARDS).dictionary_encode()) == whole
     assert looked_at("a", pa.array(CARDS).cast(pa.large_string())) == whole
+
+
+def test_text_that_is_none_is_asked_about_and_not_quoted() -> None:
+    broken = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\x09\0\0\0"), pa.py_buffer(b"\xffSECRET7\xff")]
+    )
+    look = ColumnLook("a")
+    look.look(broken)
+    finding = judge(look)
+    assert finding.verdict == "ask"
+    assert "SECRET7" not in finding.words

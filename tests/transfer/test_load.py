@@ -811,7 +811,7 @@ def test_the_report_is_json_without_values(world: World, caplog: pytest.LogCaptu
     assert json.loads(text)["rows"] == 200
     assert json.loads(text)["target"]["status"] == "protected"
     assert set(report.timings) == {
-        "read", "decrypt", "parse", "protect", "authenticate the end", "encode", "send", "server",
+        "read", "decrypt", "parse", "look", "protect", "authenticate the end", "encode", "send", "server",
     }  # fmt: skip
     assert [len(target.columns) for _, target in told] == [0, 6]
     # The search does find a value where there is one.
