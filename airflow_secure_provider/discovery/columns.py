@@ -119,9 +119,12 @@ class ColumnLook:
         trimmed = pc.utf8_trim_whitespace(short)
         self._count_types(trimmed)
         number = _Text(trimmed).digits
+        spaced = pc.greater(pc.count_substring_regex(trimmed, r"\s"), 0).to_numpy(zero_copy_only=False)
         for detector in DETECTORS:
             least, most = detector.digits
             fit = (number >= least) & (number <= most)
+            if detector.kind is Kind.ADDRESS:  # whose patterns are the dearest
+                fit &= spaced
             if fit.any():
                 found = detector.find(trimmed if fit.all() else trimmed.filter(pa.array(fit)))
                 if found[0]:
