@@ -10,6 +10,7 @@ import click
 from .. import __version__
 from ..errors import SecureProviderError
 from .check import check
+from .contract import contract
 from .files import protect, reveal
 from .keys import keys
 from .leases import leases
@@ -51,5 +52,5 @@ def init_db(grant_to: str | None) -> None:
     click.echo(DDL + (grants(grant_to) if grant_to else ""))
 
 
-for command in (keys, protect, reveal, scan, check, leases, lineage):
+for command in (keys, protect, reveal, scan, contract, check, leases, lineage):
     cli.add_command(command)
