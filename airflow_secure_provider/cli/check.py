@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .check_dags import Asked as AskedOfDags
+from .check_dags import check_dags, unknown_together
 from .io import logs_apart
 
 if TYPE_CHECKING:
@@ -19,6 +22,20 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "unknown": "yel
 
 
 @click.command("check")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--contracts",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Of PATHS: data contracts; [secure_provider] contracts by default.",
+)
+@click.option("--rule", "rules", metavar="ID", multiple=True, help="Of PATHS: only this rule; once for each.")
+@click.option(
+    "--ignore", "ignored", metavar="ID", multiple=True, help="Of PATHS: not this rule; once for each."
+)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "sarif"]), help="Of PATHS: text by default."
+)
 @click.option(
     "--conn-id", "conn_ids", multiple=True, help="A PostgreSQL connection whose TLS is tried; once for each."
 )
@@ -31,11 +48,35 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "unknown": "yel
     "--issue", is_flag=True, help="Also take each credential from Vault for real, and give it back."
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def check(as_json: bool, **asked: Any) -> None:
-    """Try what Airflow's configuration says: Vault, keys, PostgreSQL's TLS, S3, lineage.
+def check(
+    paths: tuple[Path, ...],
+    contracts: Path | None,
+    rules: tuple[str, ...],
+    ignored: tuple[str, ...],
+    form: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Hold DAG files below PATHS to the contracts; they are read and never imported.
 
-    Run it where tasks run, as their user. Ends with status 1 if something failed. No secret is printed.
+    Without PATHS, try what Airflow's configuration says: Vault, keys, PostgreSQL's TLS, S3, lineage. Run that where tasks run, as
+    their user.
+
+    Ends with status 1 if something failed, and with 2 if a file could not be read. No secret is printed.
     """
+    others = {
+        "--conn-id": asked["conn_ids"],
+        "--keyset": asked["keysets"],
+        "--bucket": asked["buckets"],
+        "--issue": asked["issue"],
+    }
+    gate = {"--contracts": contracts, "--rule": rules, "--ignore": ignored, "--format": form}
+    unknown_together(paths, others, gate)
+    if paths:
+        status = check_dags(
+            AskedOfDags(paths, contracts, rules, ignored, form or ("json" if as_json else "text"))
+        )
+        raise SystemExit(status)
     with logs_apart() as say:
         bad = _check(say, _Asked(**asked), as_json=as_json)
     if bad:

@@ -50,6 +50,13 @@ class _Known:
             where == namespace and named in (None, database) for where, named in self.servers
         )
 
+    def may_be(self, name: str) -> bool:
+        """Whether it is the dataset of this name on some server, as far as the name goes."""
+        if name.startswith("s3://") or self.name.startswith("s3://"):
+            return _overlap(self.name, name)
+        ours, theirs = (each.lower().replace('"', "").split(".") for each in (self.name, name))
+        return ours[-len(theirs) :] == theirs[-len(ours) :]
+
 
 class Registry:
     """The classes that contracts give to columns. Of several that describe one column the strictest counts."""
@@ -102,6 +109,33 @@ class Registry:
                 if column not in found or found[column].rank < classification.rank:
                     found[column] = classification
         return found
+
+    def named(self, name: str) -> dict[str, Classification] | None:
+        """What is known of a dataset of which only the name is: its server is not looked at, so all that may be it count.
+
+        :param name: ``table`` (of any schema), ``schema.table``, ``database.schema.table``; or ``s3://bucket/key``, a folder if
+            it ends with a slash, and with ``\\0`` for each part that is not known yet.
+        :return: the strictest class of each column; ``None`` if no contract describes anything that may be it.
+        """
+        found: dict[str, Classification] | None = None
+        for each in self._known:
+            if each.may_be(name):
+                found = {} if found is None else found
+                for column, word in each.columns.items():
+                    classification = Classification(word)
+                    if column not in found or found[column].rank < classification.rank:
+                        found[column] = classification
+        return found
+
+
+def _overlap(known: str, asked: str) -> bool:
+    """Of two URIs, either of which may be a folder; of an unfinished one as far as it is known."""
+    if not (known.startswith("s3://") and asked.startswith("s3://")):
+        return False
+    head, unfinished, _ = asked.partition("\0")
+    if unfinished or head.endswith("/"):
+        return known.startswith(head) or (known.endswith("/") and head.startswith(known))
+    return known == head or (known.endswith("/") and head.startswith(known))
 
 
 def _known_of(file: Path) -> list[_Known] | None:

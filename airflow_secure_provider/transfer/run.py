@@ -83,9 +83,7 @@ def transfer(
         if revealing is not None:
             there.announce(revealing)
         suspicion = Suspicion(checked.steps, chosen.on_suspected_pii, source.where)
-        run = _Run(
-            opened, contract, there, target.mode, checked, task, began, suspicion, revealing, decided
-        )
+        run = _Run(opened, contract, there, target.mode, checked, task, began, suspicion, revealing, decided)
         return run.run(chosen.reject)
 
 

@@ -1,0 +1,107 @@
+"""Stock operators and hooks that move data, held to the contracts of what they touch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ...contract.registry import Registry
+from ...model import Classification
+from .datasets import Dataset, datasets_of, tables_of
+from .model import Call, Place, Seen, Told
+from .values import texts
+
+OURS = "airflow_secure_provider."
+# Those whose names don't say it. All others are <Source>To<Target>Operator, or of a module "transfers".
+STOCK_NAMES = {
+    "GenericTransfer",
+    "S3CopyObjectOperator",
+    "S3FileTransformOperator",
+    "S3CreateObjectOperator",
+    "CopyFromExternalStageToSnowflakeOperator",
+    "RedshiftDataOperator",
+}
+_NAMED_TRANSFER = re.compile(r"^[A-Z]\w*To[A-Z]\w*Operator$")
+HOOK_METHODS = {
+    "copy_expert",
+    "bulk_load",
+    "bulk_dump",
+    "bulk_load_custom",
+    "get_df",
+    "get_pandas_df",
+    "get_df_by_chunks",
+    "get_pandas_df_by_chunks",
+}
+_EXPORT = re.compile(
+    r"\bunload\s*\(|aws_s3\.(?:query_export_to_s3|table_import_from_s3)\s*\(|\bcopy\s+(?:\(.*?\)|[\w.\"]+(?:\s*\([^)]*\))?)\s+(?:to|from)\s+(?:program|'|stdout|stdin)",
+    re.I | re.S,
+)
+_SQL_OPERATORS = re.compile(r"(?:ExecuteQuery|Postgres|Redshift(?:Data|SQL)|Sql)Operator$")
+
+
+def classified(seen: Seen, registry: Registry, wanted: Classification) -> Iterator[Told]:
+    """SP101, SP102: a dataset whose strictest column is of this class."""
+    for call, found in _moved(seen):
+        for each in found:
+            classes = registry.named(each.name) if each.told else None
+            highest = max((known.rank for known in classes.values()), default=-1) if classes else -1
+            if classes and highest == wanted.rank:
+                columns = sorted(name for name, known in classes.items() if known is wanted)
+                yield (
+                    _place(call, each),
+                    f"{call.name} moves {each.shown}, whose contract says {wanted}: {_listed(columns)}",
+                )
+
+
+def undescribed(seen: Seen, registry: Registry) -> Iterator[Told]:
+    """SP103: a dataset that no contract describes, or that can't be told from the source; or no dataset at all."""
+    for call, found in _moved(seen):
+        for each in found:
+            if not each.told:
+                yield (
+                    _place(call, each),
+                    f"{call.name} moves {each.shown}, of which only a run tells what it is",
+                )
+            elif not registry.named(each.name):
+                yield _place(call, each), f"{call.name} moves {each.shown}, which no contract describes"
+        if not found:
+            yield call.place, f"{call.name} moves data of which its arguments don't tell what it is"
+
+
+def is_transfer(call: Call) -> bool:
+    """An operator that moves data, and is none of ours."""
+    if call.qualified.startswith(OURS) or "task_id" not in call.arguments:
+        return False
+    return (
+        call.name in STOCK_NAMES or ".transfers." in call.qualified or bool(_NAMED_TRANSFER.match(call.name))
+    )
+
+
+def _moved(seen: Seen) -> Iterator[tuple[Call, list[Dataset]]]:
+    for call in seen.calls:
+        if is_transfer(call):
+            yield call, datasets_of(call, seen.folder)
+        elif call.name in HOOK_METHODS and call.qualified.count("."):
+            yield call, _of_method(call)
+        elif "task_id" in call.arguments and _SQL_OPERATORS.search(call.name):
+            exported = [sql for sql in texts(call.value("sql")) if _EXPORT.search(sql)]
+            if exported:
+                yield call, [Dataset(name) for sql in exported for name in sorted(tables_of(sql))]
+
+
+def _of_method(call: Call) -> list[Dataset]:
+    """``hook.copy_expert(sql, …)``, ``hook.bulk_dump(table, …)``."""
+    first = call.value("0", "sql", "table")
+    if not isinstance(first, str):
+        return [Dataset("\x00")]
+    if call.name.startswith("bulk_"):
+        return [Dataset(first)]
+    return [Dataset(name) for name in sorted(tables_of(first))] or [Dataset("\x00")]
+
+
+def _place(call: Call, _: Dataset) -> Place:
+    return call.place
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
