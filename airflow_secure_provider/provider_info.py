@@ -52,6 +52,21 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "/opt/airflow/contracts",
                         "default": "",
                     },
+                    "dag_policy": {
+                        "description": "What becomes of a DAG that breaks a rule of `airflow-secure check`: off (nobody looks), "
+                        "warn (the log says so where it is parsed), or refuse (it is not loaded, and its import error says why).\n",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "refuse",
+                        "default": "off",
+                    },
+                    "dag_policy_ignore": {
+                        "description": "Ids of rules that dag_policy leaves out, with commas between them.\n",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "SP108, SP109",
+                        "default": "",
+                    },
                     "lineage_store": {
                         "description": "Where the page 'Data protection' in Airflow's UI reads lineage events, for what "
                         "stock operators did: the URL of a Marquez server, file:///….jsonl on the API server, or "

@@ -50,13 +50,13 @@ def test_what_it_names_is_there(name: str) -> None:
     assert hasattr(importlib.import_module(module), attribute)
 
 
-def test_both_entry_points_are_there() -> None:
+def test_all_entry_points_are_there() -> None:
     groups = {
         entry.group: entry.value
         for entry in importlib.metadata.distribution("airflow-secure-provider").entry_points
         if entry.group != "console_scripts"
     }
-    assert set(groups) == {"apache_airflow_provider", "airflow.plugins"}
+    assert set(groups) == {"apache_airflow_provider", "airflow.plugins", "airflow.policy"}
 
 
 @pytest.mark.airflow

@@ -214,3 +214,45 @@ def test_a_folder_that_can_not_be_entered(tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(ConfigurationError):
         Registry.read(file / "below")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("crm.people", True),
+        ("CRM.People", True),
+        ('"crm"."people"', True),
+        ("people", True),  # of some schema
+        ("warehouse.crm.people", True),
+        ("analytics.people", False),
+        ("crm.people_archive", False),
+        ("s3://lake/people/2026.csv", True),
+        ("s3://lake/people/", True),
+        ("s3://lake/people", False),
+        ("s3://lake/", True),  # all of it
+        ("s3://lake/peo\0.csv", True),  # maybe
+        ("s3://lake/orders/\0.csv", False),
+        ("s3://lake/exact.csv", True),
+        ("s3://lake/exact.csv.gz", False),
+        ("s3://other/people/2026.csv", False),
+    ],
+)
+def test_what_may_be_a_dataset_of_which_only_the_name_is_known(
+    tmp_path: Path, name: str, found: bool
+) -> None:
+    schema = [
+        table("people", "crm.people", email="restricted"),
+        table("landed", "s3://lake/people/", email="restricted"),
+        table("exact", "s3://lake/exact.csv", email="restricted"),
+    ]
+    servers = [{"server": "a", "type": "postgres", "host": "db.example.com", "database": "crm"}]
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(contract(*schema, servers=servers)))
+    told = Registry.read(tmp_path).named(name)
+    assert (told is not None and told["email"].value == "restricted") is found
+
+
+def test_a_contract_without_classes_describes_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(contract(table("people", "crm.people"))))
+    registry = Registry.read(tmp_path)
+    assert registry.named("crm.people") == {}
+    assert registry.named("crm.orders") is None

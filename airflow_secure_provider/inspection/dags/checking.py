@@ -88,6 +88,12 @@ def check_source(
     return parted(found, answers)
 
 
+def read_answers(content: bytes) -> tuple[str, list[Suppression]]:
+    """A file's text, and its suppressions that count."""
+    text = _decoded(content)
+    return text, suppressions(text, RULES)[0]
+
+
 def parted(
     found: Sequence[Alarm], answers: Sequence[Suppression]
 ) -> tuple[list[Alarm], list[tuple[Alarm, str]]]:

@@ -15,9 +15,12 @@ STRONG_NAME = re.compile(
 )
 WEAK_NAME = re.compile(
     r"(?:^|[_\-.])(?:secret|token|api_?key|access_?key|auth_?key|account_?key|shared_?key|fernet_?key|credentials?|authorization"
-    r"|sas_?token|secret_?id)$",
+    r"|sas_?token)$",
     re.I,
 )
+_SECRET_ID = re.compile(r"(?:^|_)secret_?id$", re.I)  # of Vault's AppRole
+_UUID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.I)
+_HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _FORMS = {
     "an AWS access key id": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
     "a private key": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
@@ -117,6 +120,9 @@ def _kind(each: Literal) -> str | None:
 def _by_name(name: str | None, value: str) -> str | None:
     if name is None or not _is_value(value) or _REFERENCE.match(value):
         return None
+    name = _HUMPS.sub("_", name)
+    if _SECRET_ID.search(name) and _UUID.match(value):  # else it may be a secret's name in a store
+        return "a literal stands where a secret belongs"
     if STRONG_NAME.search(name) and " " not in value.strip():
         return "a literal stands where a secret belongs"
     if WEAK_NAME.search(name):
@@ -130,7 +136,12 @@ def _by_name(name: str | None, value: str) -> str | None:
 def _is_value(text: str) -> bool:
     """No template, no part that only a run tells, no placeholder."""
     return bool(text) and not (
-        HOLE in text or "{{" in text or "{%" in text or "${" in text or _PLACEHOLDER.match(text)
+        HOLE in text
+        or "{{" in text
+        or "{%" in text
+        or "${" in text
+        or re.search(r"\{\w*\}", text)
+        or _PLACEHOLDER.match(text)
     )
 
 

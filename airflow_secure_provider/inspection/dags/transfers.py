@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from ...contract.registry import Registry
 from ...model import Classification
 from .datasets import Dataset, datasets_of, tables_of
-from .model import Call, Place, Seen, Told
+from .model import Call, Seen, Told
 from .values import texts
 
 OURS = "airflow_secure_provider."
-# Those whose names don't say it. All others are <Source>To<Target>Operator, or of a module "transfers".
+# Those of no module "transfers". Operators of others count if they are named <Source>To<Target>Operator.
 STOCK_NAMES = {
     "GenericTransfer",
     "S3CopyObjectOperator",
@@ -48,7 +48,7 @@ def classified(seen: Seen, registry: Registry, wanted: Classification) -> Iterat
             if classes and highest == wanted.rank:
                 columns = sorted(name for name, known in classes.items() if known is wanted)
                 yield (
-                    _place(call, each),
+                    call.place,
                     f"{call.name} moves {each.shown}, whose contract says {wanted}: {_listed(columns)}",
                 )
 
@@ -59,11 +59,11 @@ def undescribed(seen: Seen, registry: Registry) -> Iterator[Told]:
         for each in found:
             if not each.told:
                 yield (
-                    _place(call, each),
+                    call.place,
                     f"{call.name} moves {each.shown}, of which only a run tells what it is",
                 )
             elif not registry.named(each.name):
-                yield _place(call, each), f"{call.name} moves {each.shown}, which no contract describes"
+                yield call.place, f"{call.name} moves {each.shown}, which no contract describes"
         if not found:
             yield call.place, f"{call.name} moves data of which its arguments don't tell what it is"
 
@@ -72,9 +72,9 @@ def is_transfer(call: Call) -> bool:
     """An operator that moves data, and is none of ours."""
     if call.qualified.startswith(OURS) or "task_id" not in call.arguments:
         return False
-    return (
-        call.name in STOCK_NAMES or ".transfers." in call.qualified or bool(_NAMED_TRANSFER.match(call.name))
-    )
+    if call.name in STOCK_NAMES or ".transfers." in call.qualified:
+        return True
+    return not call.qualified.startswith("airflow.providers.") and bool(_NAMED_TRANSFER.match(call.name))
 
 
 def _moved(seen: Seen) -> Iterator[tuple[Call, list[Dataset]]]:
@@ -97,10 +97,6 @@ def _of_method(call: Call) -> list[Dataset]:
     if call.name.startswith("bulk_"):
         return [Dataset(first)]
     return [Dataset(name) for name in sorted(tables_of(first))] or [Dataset("\x00")]
-
-
-def _place(call: Call, _: Dataset) -> Place:
-    return call.place
 
 
 def _listed(names: list[str]) -> str:

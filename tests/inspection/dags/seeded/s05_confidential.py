@@ -9,6 +9,7 @@ with DAG("s05", schedule=None):
     SqlToS3Operator(  # <- SP102
         task_id="export",
         query="select id, amount from crm.invoices where day = '{{ ds }}'",
+        sql_conn_id="crm",
         s3_bucket="open-data",
         s3_key="invoices/{{ ds }}.csv",
     )
