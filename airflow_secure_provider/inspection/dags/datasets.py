@@ -22,10 +22,13 @@ _OBJECTS = (
     ("s3_bucket_name", "s3_key_prefix"),
     ("s3_bucket_name", "s3_key"),
     ("s3_bucket", "s3_object"),
+    ("dest_bucket", "dest_key"),
+    ("bucket", "key"),
     ("bucket", "prefix"),
 )
 _URIS = (
     "s3_source_key",
+    "s3_destination_key",
     "source_s3_key",
     "dest_s3_key",
     "s3_url",
@@ -52,7 +55,15 @@ _TABLES = (
     "target_table",
     "preoperator_table",
 )
-_SQLS = ("sql", "query", "select_query", "hql")
+_EITHER = "query_or_table"
+_SQLS = ("sql", _EITHER, "query", "select_query", "hql")
+# All arguments that are looked at.
+NAMES = {name for pair in _OBJECTS for name in pair} | {
+    *_URIS,
+    *_TABLES,
+    *_SQLS,
+    "schema",
+}
 _HOLE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\x00", re.S)
 _FROM = re.compile(
     r"\b(?:from|join|into|update|copy|unload\s*\(\s*'?select.*?from)\s+([\w.\"]+)", re.I | re.S
@@ -129,6 +140,9 @@ def _names(call: Call, folder: Path | None) -> Iterator[str]:
         if name in call.arguments:
             for each in _each(call.value(name)):
                 yield f"{_one(schema)}.{each}" if schema and "." not in each else each
+    either = call.value(_EITHER)
+    if isinstance(either, str) and not re.search(r"\s", either.strip()):
+        yield _one(either)
     for name in _SQLS:
         for sql in texts(call.value(name)):
             yield from sorted(tables_of(_file(sql, folder)))

@@ -21,6 +21,7 @@ _PASSES_NAME_ON = {
     "field",
     "encode",
 }
+_VALUES = {"default", "default_var", "default_value", "value"}
 _MAPPING = {"expand", "expand_kwargs"}
 
 
@@ -155,18 +156,19 @@ class _Reader:
         if isinstance(called, ast.Attribute):
             self._attribute(called) if bare not in _PASSES_NAME_ON else self.walk(called.value, name, within)
         self._named_arguments(positional, bare, name)
+        beside = self._beside(positional, keywords, bare)
         for keyword in keywords:
-            under = (
-                keyword.arg
-                if keyword.arg not in ("default", "default_var", "value", "default_value")
-                else None
+            self.walk(
+                keyword.value, (beside or name) if keyword.arg in _VALUES else keyword.arg or name, bare
             )
-            first = evaluate(positional[0], self._names) if positional and bare in _SETS_BY_NAME else None
-            if under is None and bare in _SETS_BY_NAME and not isinstance(first, str):
-                key = next((each.value for each in keywords if each.arg == "key"), None)
-                first = evaluate(key, self._names) if key is not None else None
-            inherited = first if isinstance(first, str) else name
-            self.walk(keyword.value, under or inherited, bare)
+
+    def _beside(self, positional: list[ast.expr], keywords: list[ast.keyword], bare: str) -> str | None:
+        """The name that another argument gives to a value: ``V1EnvVar(name="DB_PASSWORD", value="…")``."""
+        given = [each.value for each in keywords if each.arg in ("key", "name")]
+        if positional and bare in _SETS_BY_NAME:
+            given.insert(0, positional[0])
+        told = evaluate(given[0], self._names) if given else None
+        return told if isinstance(told, str) else None
 
     def _named_arguments(self, positional: list[ast.expr], bare: str, name: str | None) -> None:
         """``os.environ.get("DB_PASSWORD", "…")`` names its second argument by its first."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from .model import HOLE, Literal, Seen, Told, once
 
 STRONG_NAME = re.compile(
-    r"(?:^|[_\-.])(?:password|passwd|pwd|pgpassword|passphrase|client_?secret|secret_?(?:access_?)?key|private_?key)$",
+    r"(?:^|[_\-.])(?:password|passwd|pwd|pass|pgpassword|passphrase|client_?secret|secret_?(?:access_?)?key|private_?key)$",
     re.I,
 )
 WEAK_NAME = re.compile(
@@ -20,6 +20,9 @@ WEAK_NAME = re.compile(
 )
 _SECRET_ID = re.compile(r"(?:^|_)secret_?id$", re.I)  # of Vault's AppRole
 _UUID = re.compile(r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.I)
+_CURSOR = re.compile(
+    r"(?:next|page|continuation|sync|client_request|client|idempotency|starting)_token$", re.I
+)
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _FORMS = {
     "an AWS access key id": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
@@ -40,13 +43,18 @@ _FORMS = {
 _KNOWN = [(kind, re.compile(pattern)) for kind, pattern in _FORMS.items()]
 _WORD = r"(?:pg_?password|password|passwd|pwd|passphrase|aws_secret_access_key|client_secret|secret_key|api[_-]?key|auth_?token|access_?token|token)"
 _IN_TEXT = [
-    # password=…  of a DSN, an assignment in a shell, or JSON in a text
-    re.compile(rf"(?<![\w$]){_WORD}[\"']?\s*[=:]\s*[\"']?(?P<value>[^\s\"'&;,)\]}}]{{4,}})", re.I),
+    # password=…  of a DSN, an assignment in a shell; "password": "…" of JSON; password: … with a digit, which prose has not
+    re.compile(rf"(?<![\w$]){_WORD}[\"']?\s*=\s*[\"']?(?P<value>[^\s\"'&;,)\]}}]{{4,}})", re.I),
+    re.compile(rf"{_WORD}[\"']\s*:\s*[\"'](?P<value>[^\"']{{4,}})[\"']", re.I),
+    re.compile(rf"(?<![\w$]){_WORD}:\s+(?P<value>(?=\S*\d)\S{{4,}})", re.I),
     re.compile(r"--(?:password|passwd|token|secret|api-key)[ =][\"']?(?P<value>[^\s\"'-][^\s\"']{3,})", re.I),
     re.compile(r"\bPASSWORD\s+'(?P<value>[^']{4,})'", re.I),  # CREATE ROLE … PASSWORD '…'
     re.compile(r"\b(?:bearer|basic)\s+(?P<value>[A-Za-z0-9+/=_.\-]{16,})", re.I),
     re.compile(r"\bcurl\b[^|;\n]*\s(?:-u|--user)[ =]?[\"']?[^\s:\"']+:(?P<value>[^\s\"']{3,})"),
+    re.compile(r"\bmysql\w*\b[^|;\n]*\s-p(?P<value>[^\s\"']{3,})"),
+    re.compile(r"\bsshpass\s+-p\s*[\"']?(?P<value>[^\s\"']{3,})"),
 ]
+_BASIC = {"HTTPBasicAuth", "HTTPDigestAuth", "HTTPProxyAuth", "BasicAuth"}
 _URI = re.compile(r"\b[a-z][a-z0-9+.\-]*://[^\s/:@?#'\"]*:(?P<value>[^\s/@'\"]+)@", re.I)
 _REFERENCE = re.compile(
     r"^(?:/|\.{1,2}/|~/|arn:|vault:|s3://|gs://|https?://|file:|env:|projects/|op://|secretmanager|[A-Z]+(?:_[A-Z0-9]+)+$)"
@@ -55,6 +63,7 @@ _PLACEHOLDER = re.compile(
     r"^(?:x+|\*+|\.+|-+|…|none|null|true|false|<.*|\[.*|\$.*|%.*|:\w+|\?|your[-_ ].*|.*example|example.*|placeholder|redacted|string|text)$",
     re.I,
 )
+_ALPHABET = re.compile(r"abcdefg|ABCDEFG|0123456")
 _BASE64 = re.compile(r"^[A-Za-z0-9+/_\-]{32,}={0,2}$")
 _NO_SECRET_NAME = re.compile(
     r"(?:hash|digest|checksum|sha\d*|etag|md5|version|commit|arn|uri|url|path|_id|image|fingerprint)s?$|^id$",
@@ -89,11 +98,24 @@ def _in_uris(seen: Seen) -> Iterator[tuple[Literal, str]]:
 
 
 def _methods(seen: Seen) -> Iterator[Told]:
-    """``connection.set_password("…")``."""
+    """``connection.set_password("…")``, ``HTTPBasicAuth("me", "…")``, ``auth=("me", "…")``."""
     for call in seen.calls:
-        value = call.value("0", "password")
-        if call.name == "set_password" and isinstance(value, str) and _is_value(value):
-            yield call.place, "a literal is given to set_password()"
+        value = call.value("0", "password") if call.name == "set_password" else None
+        if call.name in _BASIC:
+            value = call.value("1", "password")
+        if isinstance(value, str) and _is_value(value):
+            yield call.place, f"a literal is given to {call.name}()"
+        pair = call.value("auth")
+        if (
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(isinstance(each, str) for each in pair)
+            and _is_value(pair[1])
+        ):
+            yield (
+                call.arguments["auth"].place,
+                f"a literal stands where a secret belongs, under 'auth', in {call.name}()",
+            )
 
 
 def _kind(each: Literal) -> str | None:
@@ -120,12 +142,12 @@ def _kind(each: Literal) -> str | None:
 def _by_name(name: str | None, value: str) -> str | None:
     if name is None or not _is_value(value) or _REFERENCE.match(value):
         return None
-    name = _HUMPS.sub("_", name)
+    name = _HUMPS.sub("_", name).replace("-", "_")
     if _SECRET_ID.search(name) and _UUID.match(value):  # else it may be a secret's name in a store
         return "a literal stands where a secret belongs"
     if STRONG_NAME.search(name) and " " not in value.strip():
         return "a literal stands where a secret belongs"
-    if WEAK_NAME.search(name):
+    if WEAK_NAME.search(name) and not _CURSOR.search(name):
         bare = re.sub(r"^(?:bearer|basic|token)\s+", "", value, flags=re.I)
         mixed = any(each.isdigit() for each in bare) and any(each.isalpha() for each in bare)
         if len(bare) >= 12 and mixed and " " not in bare and _entropy(bare) >= MIN_WEAK_BITS:
@@ -161,6 +183,8 @@ def _is_random(name: str | None, value: str) -> bool:
         or value.count("/") > 2
         or value.count("-") > 3
     ):
+        return False
+    if _ALPHABET.search(value):
         return False
     kinds = (str.islower, str.isupper, str.isdigit)
     return all(any(map(kind, value)) for kind in kinds) and _entropy(value) >= MIN_RANDOM_BITS

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...contract.registry import Registry
 from ...model import Classification
 from .datasets import Dataset, datasets_of, tables_of
-from .model import Call, Seen, Told
+from .model import HOLE, Call, Seen, Told
 from .values import texts
 
 OURS = "airflow_secure_provider."
@@ -21,7 +21,7 @@ STOCK_NAMES = {
     "CopyFromExternalStageToSnowflakeOperator",
     "RedshiftDataOperator",
 }
-_NAMED_TRANSFER = re.compile(r"^[A-Z]\w*To[A-Z]\w*Operator$")
+_NAMED_TRANSFER = re.compile(r"^[A-Z]\w*(?:To[A-Z]\w*|Transfer)Operator$")
 HOOK_METHODS = {
     "copy_expert",
     "bulk_load",
@@ -31,6 +31,31 @@ HOOK_METHODS = {
     "get_pandas_df",
     "get_df_by_chunks",
     "get_pandas_df_by_chunks",
+}
+_FRAME_SQL = {"read_sql", "read_sql_query", "read_database", "read_database_uri"}
+_FRAME = (
+    "read_csv",
+    "read_parquet",
+    "read_json",
+    "read_table",
+    "to_csv",
+    "to_parquet",
+    "to_json",
+    "write_csv",
+    "write_parquet",
+    "scan_csv",
+    "scan_parquet",
+)
+# Where S3Hook's methods have their key; the bucket comes next.
+_KEY_AT = {
+    "read_key": 0,
+    "get_key": 0,
+    "select_key": 0,
+    "download_file": 0,
+    "load_file": 1,
+    "load_string": 1,
+    "load_bytes": 1,
+    "load_file_obj": 1,
 }
 _EXPORT = re.compile(
     r"\bunload\s*\(|aws_s3\.(?:query_export_to_s3|table_import_from_s3)\s*\(|\bcopy\s+(?:\(.*?\)|[\w.\"]+(?:\s*\([^)]*\))?)\s+(?:to|from)\s+(?:program|'|stdout|stdin)",
@@ -57,13 +82,11 @@ def undescribed(seen: Seen, registry: Registry) -> Iterator[Told]:
     """SP103: a dataset that no contract describes, or that can't be told from the source; or no dataset at all."""
     for call, found in _moved(seen):
         for each in found:
-            if not each.told:
-                yield (
-                    call.place,
-                    f"{call.name} moves {each.shown}, of which only a run tells what it is",
-                )
-            elif not registry.named(each.name):
-                yield call.place, f"{call.name} moves {each.shown}, which no contract describes"
+            classes = registry.named(each.name) if each.told else {}
+            if not classes:
+                why = "which no contract describes" if classes is None else "whose contract gives it no class"
+                why = why if each.told else "of which only a run tells what it is"
+                yield call.place, f"{call.name} moves {each.shown}, {why}"
         if not found:
             yield call.place, f"{call.name} moves data of which its arguments don't tell what it is"
 
@@ -81,22 +104,37 @@ def _moved(seen: Seen) -> Iterator[tuple[Call, list[Dataset]]]:
     for call in seen.calls:
         if is_transfer(call):
             yield call, datasets_of(call, seen.folder)
-        elif call.name in HOOK_METHODS and call.qualified.count("."):
-            yield call, _of_method(call)
-        elif "task_id" in call.arguments and _SQL_OPERATORS.search(call.name):
+        elif "task_id" in call.arguments:
             exported = [sql for sql in texts(call.value("sql")) if _EXPORT.search(sql)]
-            if exported:
+            if exported and _SQL_OPERATORS.search(call.name):
                 yield call, [Dataset(name) for sql in exported for name in sorted(tables_of(sql))]
+        elif "." in call.qualified:
+            found = _of_method(call)
+            if found:
+                yield call, found
 
 
 def _of_method(call: Call) -> list[Dataset]:
-    """``hook.copy_expert(sql, …)``, ``hook.bulk_dump(table, …)``."""
-    first = call.value("0", "sql", "table")
-    if not isinstance(first, str):
-        return [Dataset("\x00")]
-    if call.name.startswith("bulk_"):
-        return [Dataset(first)]
-    return [Dataset(name) for name in sorted(tables_of(first))] or [Dataset("\x00")]
+    """``hook.copy_expert(sql, …)``, ``hook.bulk_dump(table, …)``, ``pandas.read_csv("s3://…")``, ``hook.read_key(key, bucket)``."""
+    if call.name in HOOK_METHODS:
+        first = call.value("0", "sql", "table")
+        if not isinstance(first, str):
+            return [Dataset(HOLE)]
+        if call.name.startswith("bulk_"):
+            return [Dataset(first)]
+        return [Dataset(name) for name in sorted(tables_of(first))] or [Dataset(HOLE)]
+    found: list[Dataset] = []
+    if call.name in _FRAME_SQL:
+        found = [Dataset(name) for sql in texts(call.value("0", "sql")) for name in sorted(tables_of(sql))]
+    elif call.name in _KEY_AT:
+        at = _KEY_AT[call.name]
+        key, bucket = call.value("key", str(at)), call.value("bucket_name", str(at + 1))
+        if isinstance(key, str):
+            found = [Dataset(key if key.startswith("s3://") else f"s3://{bucket}/{key}")]
+    elif call.name.startswith(_FRAME):
+        given = call.value("0", "path", "path_or_buf", "filepath_or_buffer")
+        found = [Dataset(uri) for uri in texts(given) if uri.startswith("s3://")]
+    return [each for each in found if each.told]  # of any code's calls only those that name a dataset
 
 
 def _listed(names: list[str]) -> str:

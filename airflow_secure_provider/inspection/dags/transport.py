@@ -31,7 +31,22 @@ _SHELL = {
     "NODE_TLS_REJECT_UNAUTHORIZED=0": re.compile(r"\bNODE_TLS_REJECT_UNAUTHORIZED=0"),
     "PYTHONHTTPSVERIFY=0": re.compile(r"\bPYTHONHTTPSVERIFY=0"),
 }
-_UNCHECKED = {"ssl.CERT_NONE", "ssl._create_unverified_context"}
+_UNCHECKED = {
+    "ssl.CERT_NONE",
+    "ssl._create_unverified_context",
+    "paramiko.AutoAddPolicy",
+    "paramiko.WarningPolicy",
+    "paramiko.client.AutoAddPolicy",
+    "paramiko.client.WarningPolicy",
+}
+# And what makes them safe, if anything does.
+_PLAIN_CLIENTS = {
+    "ftplib.FTP": "",
+    "telnetlib.Telnet": "",
+    "smtplib.SMTP": "starttls",
+    "imaplib.IMAP4": "starttls",
+    "poplib.POP3": "stls",
+}
 _PLAIN_URL = re.compile(r"(?<![\w.+-])(?:http|ftp|ldap|telnet)://[^\s'\"<>|)]+", re.I)
 _NO_ENDPOINT_NAME = re.compile(
     r"(?:^|_)(?:doc|doc_md|docs?|description|help|href|link|xmlns|namespace|schema|license|title|tooltip|source_url)$|^doc_\w+$|^\$schema$",
@@ -69,14 +84,22 @@ def weak_sslmode(seen: Seen) -> Iterator[Told]:
 def unverified(seen: Seen) -> Iterator[Told]:
     """SP107."""
     yield from once(_unverified(seen))
-    for dotted, place in seen.attributes:
-        if dotted in _UNCHECKED:
+    used = [*seen.attributes, *((call.qualified, call.place) for call in seen.calls)]
+    lines: set[tuple[str, int]] = set()
+    for dotted, place in used:
+        if dotted in _UNCHECKED and (dotted, place.line) not in lines:
+            lines.add((dotted, place.line))
             yield place, f"{dotted} turns off the check of who answers"
 
 
 def plain_endpoint(seen: Seen) -> Iterator[Told]:
     """SP108."""
-    return once(_plain_endpoint(seen))
+    yield from once(_plain_endpoint(seen))
+    called = {call.name for call in seen.calls}
+    for call in seen.calls:
+        upgrade = _PLAIN_CLIENTS.get(call.qualified)
+        if upgrade is not None and upgrade not in called:
+            yield call.place, f"{call.qualified} is not encrypted on the way"
 
 
 def _weak_sslmode(seen: Seen) -> Iterator[tuple[Literal, str]]:
