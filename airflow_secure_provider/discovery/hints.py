@@ -49,87 +49,17 @@ _WORDS: Mapping[Kind, str] = {
     ),
 }
 _NOT = frozenset(  # with one of these the column is about something else
-    [
-        "count",
-        "type",
-        "status",
-        "flag",
-        "verified",
-        "valid",
-        "hash",
-        "domain",
-        "opt",
-        "optin",
-        "template",
-        "subject",
-        "version",
-        "sent",
-        "file",
-        "host",
-        "product",
-        "table",
-        "event",
-        "class",
-        "category",
-        "is",
-        "has",
-        "num",
-        "total",
-        "at",
-        "updated",
-        "created",
-        "mac",
-        "url",
-        "web",
-        "blockchain",
-        "wallet",
-        "shard",
-    ]
+    """
+    at blockchain category class count created domain event file flag has hash host is mac num opt optin product
+    sent shard status subject table template total type updated url valid verified version wallet web
+    """.split()  # noqa: SIM905
 )
 _THINGS = frozenset(
-    [
-        "city",
-        "town",
-        "village",
-        "ville",
-        "stadt",
-        "ort",
-        "ciudad",
-        "cidade",
-        "citta",
-        "miasto",
-        "stad",
-        "country",
-        "region",
-        "state",
-        "province",
-        "county",
-        "place",
-        "company",
-        "firm",
-        "firma",
-        "organisation",
-        "organization",
-        "org",
-        "vendor",
-        "supplier",
-        "brand",
-        "product",
-        "item",
-        "model",
-        "color",
-        "colour",
-        "species",
-        "department",
-        "team",
-        "title",
-        "job",
-        "genre",
-        "artist",
-        "school",
-        "bank",
-        "street",
-    ]
+    """
+    artist bank brand cidade citta city ciudad color colour company country county department firm firma genre item
+    job miasto model org organisation organization ort place product province region school species stad stadt state
+    street supplier team title town vendor village ville
+    """.split()  # noqa: SIM905
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 

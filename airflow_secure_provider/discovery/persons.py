@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .words import COMPANY, FAMILY, GIVEN
+from .words import COMPANY, words_of
 
 # What is not in it rather than \pL, which is a hundred ranges that RE2 would repeat.
 _SHAPE = r"^[^\x00-\x1f!-&(-+/-@\[-_{-~]+$"
 _MOST_SPACES = 5
+_LETTERS = {"ø": "o", "ł": "l", "ı": "i", "đ": "d", "ß": "ss", "æ": "ae"}  # which no accent was put on
 _TITLES = r"(?i)^(?:mr|mrs|ms|miss|dr|prof|herr|frau|mme|m|mlle|sr|sra|srta|sig|sig\.ra|dhr|mevr|pan|pani|ing|dipl|univ)\.? +"
 
 
@@ -38,6 +39,8 @@ class Persons:
             return
         plain = pc.replace_substring_regex(pc.utf8_normalize(shaped, "NFKD"), r"\pM", "")
         plain = pc.utf8_lower(pc.replace_substring_regex(plain, _TITLES, ""))
+        for letter, written in _LETTERS.items():
+            plain = pc.replace_substring(plain, letter, written)
         words = pc.split_pattern_regex(plain, r"[ ,.\-]+")
         each, of = pc.list_flatten(words), pc.list_parent_indices(words).to_numpy()
         company = _any(each, of, _COMPANY, len(plain))
@@ -51,7 +54,5 @@ def _any(words: Any, of: Any, wanted: Any, count: int) -> Any:
     return np.bincount(of[hits], minlength=count) > 0
 
 
-_NAMES, _COMPANY = (
-    pa.array(sorted(word for word in GIVEN | FAMILY if len(word) > 2)),
-    pa.array(sorted(COMPANY)),
-)
+_NAMES = pa.array(sorted(words_of("given_names") | words_of("family_names")))
+_COMPANY = pa.array(sorted(COMPANY))

@@ -389,3 +389,9 @@ def test_a_role_is_assumed_under_the_name_of_the_run(
         )
         expected = own_name or "crm-load.people.manual__2026-11-21T00-00-00+00-00"
         assert sts.get_caller_identity()["Arn"].endswith(f":assumed-role/reader/{expected}")
+
+
+@pytest.mark.parametrize("given", [{}, {"on_suspected_pii": "refuse"}])
+def test_the_word_on_suspected_pii_reaches_the_transfer(given: dict[str, str]) -> None:
+    task = load(columns={"a": "none"}, **given)
+    assert Execution(task)._options().on_suspected_pii == given.get("on_suspected_pii", "warn")
