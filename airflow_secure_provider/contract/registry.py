@@ -74,7 +74,9 @@ class Registry:
         """
         try:
             if not folder.is_dir():
-                raise ConfigurationError(f"[secure_provider] contracts: {str(folder)!r} is no folder")
+                raise ConfigurationError(
+                    f"[secure_provider] contracts: {str(folder)!r} is no folder that can be read"
+                )
             files = sorted(each for each in folder.rglob("*") if each.suffix in _ENDINGS and each.is_file())
         except OSError as error:
             raise ConfigurationError(
