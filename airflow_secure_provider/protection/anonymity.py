@@ -78,8 +78,6 @@ class Outcome:
     :ivar suppressed: rows that are left out.
     :ivar loss: from 0 (nothing lost) to 1; a row that is left out is lost wholly.
     :ivar k: the smallest class; 0 if nothing is left.
-    :ivar ids: the class of each entry.
-    :ivar out: by class, whether it is left out.
     """
 
     levels: tuple[int, ...]
@@ -89,8 +87,6 @@ class Outcome:
     k: int
     l_diversity: int
     t_closeness: float
-    ids: Codes
-    out: NDArray[np.bool_]
 
 
 class Classes:
@@ -111,6 +107,12 @@ class Classes:
         if levels not in self._known:
             self._known[levels] = self._evaluate(levels)
         return self._known[levels]
+
+    def left_out(self, levels: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Of each entry, whether its class is left out."""
+        ids, number = _numbered(self._generalized(levels))
+        found: NDArray[np.bool_] = self._out(ids, number)[ids]
+        return found
 
     def allowed(self, outcome: Outcome) -> bool:
         return outcome.suppressed <= self._need.max_suppressed and self._meets(outcome)
@@ -133,14 +135,8 @@ class Classes:
     def _evaluate(self, levels: tuple[int, ...]) -> Outcome:
         entries = self._entries
         ids, number = _numbered(self._generalized(levels))
-        rows = np.bincount(ids, weights=entries.rows, minlength=number).astype(np.int64)
-        held = np.bincount(ids, weights=entries.held, minlength=number).astype(np.int64)
-        out = np.zeros(number, dtype=np.bool_)
-        while True:
-            in_the_way = self._violating(ids, number, rows, held, out) & ~out & (rows > 0)
-            if not in_the_way.any():
-                break
-            out |= in_the_way
+        rows, held = self._sizes(ids, number)
+        out = self._out(ids, number)
         there = ~out & (rows > 0) | (held > 0)
         sizes = np.where(out, 0, rows) + held
         kept = np.where(out[ids], 0, entries.rows) + entries.held
@@ -156,9 +152,22 @@ class Classes:
             max((float(each[there].max()) for each in self._distances(ids, number, kept)), default=0.0)
             if there.any()
             else 0.0,
-            ids,
-            out,
         )
+
+    def _sizes(self, ids: Codes, number: int) -> tuple[Codes, Codes]:
+        entries = self._entries
+        rows = np.bincount(ids, weights=entries.rows, minlength=number).astype(np.int64)
+        return rows, np.bincount(ids, weights=entries.held, minlength=number).astype(np.int64)
+
+    def _out(self, ids: Codes, number: int) -> NDArray[np.bool_]:
+        """By class. Again and again, since t is about the whole, which changes."""
+        rows, held = self._sizes(ids, number)
+        out = np.zeros(number, dtype=np.bool_)
+        while True:
+            in_the_way = self._violating(ids, number, rows, held, out) & ~out & (rows > 0)
+            if not in_the_way.any():
+                return out
+            out |= in_the_way
 
     def _generalized(self, levels: tuple[int, ...]) -> Codes:
         columns = [

@@ -121,13 +121,14 @@ class Decided:
         hierarchies: Mapping[str, _Steps],
         outcome: Outcome,
         entries: Entries,
+        left_out: Any,
         report: AnonymityReport,
     ) -> None:
         self.report = report
         self._coders = coders
         self._steps = hierarchies
         self._levels = dict(zip(hierarchies, outcome.levels, strict=True))
-        self._out = self._keys_left_out(outcome, entries)
+        self._out = self._keys(entries.quasi[left_out & (entries.rows > 0)])
 
     def apply(self, names: Sequence[str], columns: list[Any]) -> tuple[list[Any], Any]:
         """
@@ -152,11 +153,10 @@ class Decided:
                 made[at[name]] = self._steps[name].at(level, codes[name])
         return made, keep
 
-    def _keys_left_out(self, outcome: Outcome, entries: Entries) -> Any:
-        gone = outcome.out[outcome.ids] & (entries.rows > 0)
-        if not gone.any():
+    def _keys(self, left_out: Any) -> Any:
+        if not len(left_out):
             return None
-        keys = np.unique(entries.quasi[gone], axis=0)
+        keys = np.unique(left_out, axis=0)
         return pa.table({name: pa.array(keys[:, index]) for index, name in enumerate(self._steps)})
 
 
@@ -194,7 +194,7 @@ def decide(
         raise ContractError(_refusal(required, need, classes, hierarchies, where, anything_held))
     report = _report(required, outcome, hierarchies, classes.total)
     log.info("anonymity: %s", report.in_words())
-    return Decided(coders, hierarchies, outcome, entries, report)
+    return Decided(coders, hierarchies, outcome, entries, classes.left_out(outcome.levels), report)
 
 
 def _refusal(

@@ -152,9 +152,10 @@ def test_leaving_out_for_t_is_repeated_since_the_whole_changes() -> None:
     table = pd.DataFrame({"a": rng.integers(0, 30, 600), "s": rng.integers(0, 4, 600)})
     found = entries(table, ["a"], ["s"])
     need = Requirement(5, t_closeness=0.15, max_suppressed=600)
-    outcome = Classes(found, flat(found), need).best()
+    gate = Classes(found, flat(found), need)
+    outcome = gate.best()
     assert outcome is not None
-    left = table[~outcome.out[outcome.ids]].reset_index(drop=True)
+    left = table[~gate.left_out(outcome.levels)].reset_index(drop=True)
     assert len(left)
     with warnings.catch_warnings():  # pandas' to pyCANON
         warnings.simplefilter("ignore")
