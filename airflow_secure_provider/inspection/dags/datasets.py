@@ -64,11 +64,10 @@ NAMES = {name for pair in _OBJECTS for name in pair} | {
     *_SQLS,
     "schema",
 }
-_HOLE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\x00", re.S)
-_FROM = re.compile(
-    r"\b(?:from|join|into|update|copy|unload\s*\(\s*'?select.*?from)\s+([\w.\"]+)", re.I | re.S
-)
-_COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.S)
+# A text may be long and odd: no pattern may take more than linear time, so none runs on without end.
+_HOLE = re.compile(r"\{\{.{0,500}?\}\}|\{%.{0,500}?%\}|\x00", re.S)
+_FROM = re.compile(r"\b(?:from|join|into|update|copy)\s+([\w.\"]+)", re.I | re.S)
+_COMMENTS = re.compile(r"--[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/|\Z)", re.S)
 _CALLED = re.compile(r"\b(?:from|join)\s+([\w.]+)\s*\(", re.I)  # a function in a table's place
 _NO_TABLES = {"select", "stdin", "stdout", "lateral", "unnest", "program"}
 
@@ -102,7 +101,7 @@ def datasets_of(call: Call, folder: Path | None) -> list[Dataset]:
 
 def tables_of(sql: str) -> set[str]:
     """Of SQL, maybe with templates. What no parser understands is searched for names."""
-    plain = re.sub(r"\{%.*?%\}", " ", sql, flags=re.S)
+    plain = re.sub(r"\{%.{0,500}?%\}", " ", sql, flags=re.S)
     plain = _HOLE.sub("xtemplatedx", _COMMENTS.sub(" ", plain))
     called = {each.lower() for each in _CALLED.findall(plain)}
     found = {each.replace('"', "").lower() for each in (*_FROM.findall(plain), *_parsed(plain))}

@@ -31,7 +31,7 @@ _LOCAL_ARGUMENTS = (
     "local_full_path",
 )
 _SHELL_WRITE = re.compile(
-    r"(?:>|\bcp\b[^|;\n]*\s|\s-o\s|--output[= ]|\btee\s|\bto\s+)\s*[\"']?/(?:var/)?tmp/\S+", re.I
+    r"(?:>|\bcp\b[^|;\n]{0,300}\s|\s-o\s|--output[= ]|\btee\s|\bto\s+)\s*[\"']?/(?:var/)?tmp/\S+", re.I
 )
 _SHELL_DATA = re.compile(
     r"\b(?:psql|pg_dump|mysqldump|aws\s+s3\s+cp|\\copy|copy\s|curl|gsutil|sqlcmd|bcp)\b", re.I

@@ -50,12 +50,12 @@ _IN_TEXT = [
     re.compile(r"--(?:password|passwd|token|secret|api-key)[ =][\"']?(?P<value>[^\s\"'-][^\s\"']{3,})", re.I),
     re.compile(r"\bPASSWORD\s+'(?P<value>[^']{4,})'", re.I),  # CREATE ROLE … PASSWORD '…'
     re.compile(r"\b(?:bearer|basic)\s+(?P<value>[A-Za-z0-9+/=_.\-]{16,})", re.I),
-    re.compile(r"\bcurl\b[^|;\n]*\s(?:-u|--user)[ =]?[\"']?[^\s:\"']+:(?P<value>[^\s\"']{3,})"),
-    re.compile(r"\bmysql\w*\b[^|;\n]*\s-p(?P<value>[^\s\"']{3,})"),
+    re.compile(r"\bcurl\b[^|;\n]{0,300}\s(?:-u|--user)[ =]?[\"']?[^\s:\"']+:(?P<value>[^\s\"']{3,})"),
+    re.compile(r"\bmysql\w*\b[^|;\n]{0,300}\s-p(?P<value>[^\s\"']{3,})"),
     re.compile(r"\bsshpass\s+-p\s*[\"']?(?P<value>[^\s\"']{3,})"),
 ]
 _BASIC = {"HTTPBasicAuth", "HTTPDigestAuth", "HTTPProxyAuth", "BasicAuth"}
-_URI = re.compile(r"\b[a-z][a-z0-9+.\-]*://[^\s/:@?#'\"]*:(?P<value>[^\s/@'\"]+)@", re.I)
+_URI = re.compile(r"\b[a-z][a-z0-9+.\-]{0,30}://[^\s/:@?#'\"]*:(?P<value>[^\s/@'\"]+)@", re.I)
 _REFERENCE = re.compile(
     r"^(?:/|\.{1,2}/|~/|arn:|vault:|s3://|gs://|https?://|file:|env:|projects/|op://|secretmanager|[A-Z]+(?:_[A-Z0-9]+)+$)"
 )
@@ -196,7 +196,10 @@ def _entropy(text: str) -> float:
 
 
 def _under(each: Literal) -> str:
-    """Names are the author's; a key of a mapping that is no name may be anything, and is not repeated."""
-    named = each.name if each.name and re.fullmatch(r"[A-Za-z_][\w.\-]{0,63}", each.name) else None
-    parts = [f", under {named!r}" if named else "", f", in {each.within}()" if each.within else ""]
-    return "".join(parts)
+    """Names are the author's; a key of a mapping that is no plain name may itself be a secret, and is not repeated."""
+    plain = (
+        each.name is not None
+        and re.fullmatch(r"[A-Za-z_][A-Za-z_.\-]*\d{0,2}", each.name)
+        and len(each.name) < 64
+    )
+    return (f", under {each.name!r}" if plain else "") + (f", in {each.within}()" if each.within else "")

@@ -9,6 +9,7 @@ from ...contract.registry import Registry
 from ...model import Classification
 from .datasets import Dataset, datasets_of, tables_of
 from .model import HOLE, Call, Seen, Told
+from .ours import OPERATORS
 from .values import texts
 
 OURS = "airflow_secure_provider."
@@ -58,7 +59,7 @@ _KEY_AT = {
     "load_file_obj": 1,
 }
 _EXPORT = re.compile(
-    r"\bunload\s*\(|aws_s3\.(?:query_export_to_s3|table_import_from_s3)\s*\(|\bcopy\s+(?:\(.*?\)|[\w.\"]+(?:\s*\([^)]*\))?)\s+(?:to|from)\s+(?:program|'|stdout|stdin)",
+    r"\bunload\s*\(|aws_s3\.(?:query_export_to_s3|table_import_from_s3)\s*\(|\bcopy\s+(?:\(.{0,5000}?\)|[\w.\"]+(?:\s*\([^)]{0,2000}\))?)\s+(?:to|from)\s+(?:program|'|stdout|stdin)",
     re.I | re.S,
 )
 _SQL_OPERATORS = re.compile(r"(?:ExecuteQuery|Postgres|Redshift(?:Data|SQL)|Sql)Operator$")
@@ -93,7 +94,7 @@ def undescribed(seen: Seen, registry: Registry) -> Iterator[Told]:
 
 def is_transfer(call: Call) -> bool:
     """An operator that moves data, and is none of ours."""
-    if call.qualified.startswith(OURS) or "task_id" not in call.arguments:
+    if call.name in OPERATORS or call.qualified.startswith(OURS) or "task_id" not in call.arguments:
         return False
     if call.name in STOCK_NAMES or ".transfers." in call.qualified:
         return True

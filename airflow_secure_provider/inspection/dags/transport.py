@@ -24,7 +24,7 @@ _NO_CHECK_IF_TRUE = re.compile(
     re.I,
 )
 _SHELL = {
-    "curl -k": re.compile(r"\bcurl\b[^|;\n]*\s(?:-[a-zA-Z]*k[a-zA-Z]*|--insecure)(?=\s|$)"),
+    "curl -k": re.compile(r"\bcurl\b[^|;\n]{0,300}\s(?:-[a-zA-Z]*k[a-zA-Z]*|--insecure)(?=\s|$)"),
     "wget --no-check-certificate": re.compile(r"--no-check-certificate\b"),
     "--no-verify-ssl": re.compile(r"--no-verify-ssl\b"),
     "StrictHostKeyChecking=no": re.compile(r"\bStrictHostKeyChecking[ =]no\b", re.I),

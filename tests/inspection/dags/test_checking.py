@@ -120,7 +120,7 @@ def test_no_secret_is_ever_shown(tmp_path: Path, form: str) -> None:
         f'''
 import psycopg, requests
 PASSWORD = "{CANARY}"
-A = {{"password": "{CANARY}", "{CANARY}": {{"token": "{CANARY}{CANARY}"}}}}
+A = {{"k4naRy7Qx2": {{"token": "{CANARY}{CANARY}"}}, "k4naRy7Qx2_token": "{CANARY}{CANARY}", "password": "{CANARY}", "{CANARY}": {{"token": "{CANARY}{CANARY}"}}}}
 psycopg.connect(f"postgresql://etl:{CANARY}@db.example.com/crm?sslmode=require", password=PASSWORD)
 requests.get("http://etl:{CANARY}@api.example.com/?token={CANARY}", verify=False)
 Bash(task_id="b", bash_command="PGPASSWORD={CANARY} psql; curl -k -u etl:{CANARY} http://x.example.com/{CANARY}")
@@ -133,6 +133,7 @@ connection.set_password("{CANARY}")
         assert rule in done.output
     assert done.exit_code == 2
     assert CANARY not in done.output
+    assert "k4naRy7Qx2" not in done.output
 
 
 def test_status_and_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,10 @@ NO_DATASET = {  # of stores that no contract names yet, or no name at all
     "salesforce_query",
 }
 FOUND = [
+    (
+        "SP101",
+        'DAG("x", default_args={"s3_bucket": "customer-lake"})\nSqlToS3Operator(task_id="a", query="x", s3_key="people/a")',
+    ),
     ("SP101", 'ExasolToS3Operator(task_id="a", query_or_table="crm.people", key="k", bucket_name="b")'),
     (
         "SP101",
@@ -199,3 +204,16 @@ def test_the_stock_operators_say_what_they_move_in_words_that_are_known() -> Non
                         names = {each.arg for each in (*made.args.args, *made.args.kwonlyargs)}
                         unknown |= {each for each in names if NAMING.search(each)} - NAMES
     assert unknown == NO_DATASET
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["select from join copy curl -x a ", "a.b-c+", "copy a ( ", "unload('select ", "mysql a ", "{{ ", "/* ", "password ", "eyJ"],
+)  # fmt: skip
+def test_long_odd_texts_take_no_long_time(text: str) -> None:
+    """A pattern that takes quadratic time needs minutes for these."""
+    literal = text * (600_000 // len(text))
+    code = f'''Q = """{literal}"""\nhook.get_df(Q)\nSQLExecuteQueryOperator(task_id="a", sql=Q)\n'''
+    began = time.monotonic()
+    check_source(code.encode(), "dag.py", SEEDED, REGISTRY)
+    assert time.monotonic() - began < 20
