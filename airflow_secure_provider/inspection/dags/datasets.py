@@ -66,8 +66,10 @@ NAMES = {name for pair in _OBJECTS for name in pair} | {
 }
 # A text may be long and odd: no pattern may take more than linear time, so none runs on without end.
 _HOLE = re.compile(r"\{\{.{0,500}?\}\}|\{%.{0,500}?%\}|\x00", re.S)
-_FROM = re.compile(r"\b(?:from|join|into|update|copy)\s+([\w.\"]+)", re.I | re.S)
+_FROM = re.compile(r"\b(?:from|join|into|update|copy)[\s(]+([\w.\"]+)", re.I | re.S)
 _COMMENTS = re.compile(r"--[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/|\Z)", re.S)
+# A FROM that names no table.
+_NO_FROM = re.compile(r"\b(?:extract|substring|trim|overlay)\s*\([^()]{0,300}\)|\bdistinct\s+from\b", re.I)
 _CALLED = re.compile(r"\b(?:from|join)\s+([\w.]+)\s*\(", re.I)  # a function in a table's place
 _NO_TABLES = {"select", "stdin", "stdout", "lateral", "unnest", "program"}
 
@@ -104,7 +106,8 @@ def tables_of(sql: str) -> set[str]:
     plain = re.sub(r"\{%.{0,500}?%\}", " ", sql, flags=re.S)
     plain = _HOLE.sub("xtemplatedx", _COMMENTS.sub(" ", plain))
     called = {each.lower() for each in _CALLED.findall(plain)}
-    found = {each.replace('"', "").lower() for each in (*_FROM.findall(plain), *_parsed(plain))}
+    searched = _FROM.findall(_NO_FROM.sub(" ", plain))
+    found = {each.replace('"', "").lower() for each in (*searched, *_parsed(plain))}
     return {each for each in found - called - _NO_TABLES if "xtemplatedx" not in each}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,7 +28,9 @@ _MAPPING = {"expand", "expand_kwargs"}
 
 def read_source(text: str, path: str, folder: Path | None) -> Seen:
     """:raises SyntaxError: and ValueError, RecursionError: if it is no Python that this interpreter reads."""
-    tree = ast.parse(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd escapes; they are no matter of security, and quote the line
+        tree = ast.parse(text)
     reader = _Reader(tree)
     for statement in tree.body:
         reader.walk(statement)

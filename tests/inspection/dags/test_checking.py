@@ -94,6 +94,10 @@ def test_a_file_that_cant_be_parsed_is_told_of(tmp_path: Path, content: bytes) -
     assert "2 files checked" in done.output
 
 
+def test_an_odd_escape_is_no_matter(dag: Any) -> None:
+    assert rules(dag('X = "\\d"\n')) == []
+
+
 def test_archives_are_read_too(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "dags.zip", "w") as archive:
         archive.writestr("inner/dag.py", 'PASSWORD = "Winter-2026"\n')
@@ -217,6 +221,8 @@ def test_sarif(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("SELECT 1 -- FROM crm.people", set()),
         ("MERGE into CRM.People p USING x ON (p.id = x.id)", {"crm.people"}),
         ("WITH a AS (SELECT * FROM crm.people) SELECT * FROM a", {"crm.people"}),
+        ("SELECT extract(epoch FROM p.seen) FROM crm.people p WHERE a IS DISTINCT FROM b", {"crm.people"}),
+        ("SELECT * FROM ((crm.people))", {"crm.people"}),
         ("not sql at all ( FROM crm.people", {"crm.people"}),
     ],
 )
