@@ -72,7 +72,10 @@ class ColumnLook:
         """
         try:
             self._look(column, closely)
-        except pa.ArrowException:  # a type without text, or text that is none; its message may quote a value
+        except (
+            pa.ArrowException,
+            ValueError,
+        ):  # a type without text, or text that is none; its message may quote a value
             self.unread = f"of type {column.type}, and can't be read as text"
 
     def _look(self, column: Any, closely: int | None) -> None:
