@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -113,3 +114,16 @@ def test_bad_files_are_told_without_their_content(content: str, tmp_path: Path) 
     path = tmp_path / "bad.csv"
     path.write_bytes(content.encode("latin-1"))
     run(path, status=1)
+
+
+def test_from_an_unknown_file_to_a_protected_one(people: Path, tmp_path: Path) -> None:
+    contract, keyset, out = (tmp_path / name for name in ("people.odcs.yaml", "k.json", "protected.csv"))
+    run(people, "-o", contract, "--assume", "restricted", "--default", "internal")
+    program = [sys.executable, "-m", "airflow_secure_provider"]
+    subprocess.run([*program, "keys", "create", str(keyset), "--id", "k", "--local"], check=True, timeout=60)
+    protect = ["protect", str(people), "--contract", str(contract), "--keyset", str(keyset), "-o", str(out)]
+    subprocess.run([*program, *protect], check=True, timeout=60)
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["id"] for row in rows] == ["1", "2", "3"]
+    assert not any("@" in row["email"] for row in rows)
+    assert CANARY not in "".join(row["Vorname"] + row["note"] for row in rows)
