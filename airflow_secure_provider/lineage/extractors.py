@@ -8,7 +8,7 @@ The whole list is what ``airflow-secure lineage setup`` writes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow.providers.openlineage.extractors import OperatorLineage
 from airflow.providers.openlineage.extractors.base import BaseExtractor
@@ -66,21 +66,22 @@ class SqlToS3Extractor(BaseExtractor):  # type: ignore[misc]
         return ["SqlToS3Operator"]
 
     def _execute_extraction(self) -> OperatorLineage:
-        operator = self.operator
-        return OperatorLineage(
-            inputs=_tables_read(operator),
-            outputs=[Dataset(f"s3://{operator.s3_bucket}", operator.s3_key.strip("/"))],
-        )
+        return self._lineage([self.operator.s3_key.strip("/")])
 
     def extract_on_complete(self, task_instance: Any) -> OperatorLineage:
         operator = self.operator
-        namespace = f"s3://{operator.s3_bucket}"
-        stem = operator.s3_key.strip("/").rpartition(".")[0] or operator.s3_key.strip("/")
-        written = [name for name in OBSERVED.written(namespace) if name.startswith(stem)]
-        if not written:
-            return self._execute_extraction()
+        whole = operator.s3_key.strip("/")
+        stem = whole.rpartition(".")[0] or whole
+        written = [name for name in OBSERVED.written(f"s3://{operator.s3_bucket}") if name.startswith(stem)]
+        return self._lineage(written or [whole])
+
+    def _lineage(self, names: list[str]) -> OperatorLineage:
+        """Every object has all of the query's columns."""
+        read = _read_by(self.operator)
+        facets = {"columnLineage": read.columns} if read.columns is not None else {}
         return OperatorLineage(
-            inputs=_tables_read(operator), outputs=[Dataset(namespace, name) for name in written]
+            inputs=[Dataset(*each) for each in read.tables],
+            outputs=[Dataset(f"s3://{self.operator.s3_bucket}", name, facets=dict(facets)) for name in names],
         )
 
 
@@ -122,11 +123,18 @@ def _table(operator: Any) -> tuple[str, str] | None:
     return SQLParser.create_namespace(about), ".".join(part for part in parts if part)
 
 
-def _tables_read(operator: Any) -> list[Any]:
+class _Read(NamedTuple):
+    """What a query reads: tables by namespace and name; and which of their columns its own came from, where the parser knows."""
+
+    tables: list[tuple[str, str]]
+    columns: column_lineage_dataset.ColumnLineageDatasetFacet | None
+
+
+def _read_by(operator: Any) -> _Read:
     hook, connection = _hook(operator)
     about = getattr(hook, "get_openlineage_database_info", lambda _: None)(connection)
     if about is None:
-        return []
+        return _Read([], None)
     from airflow.providers.openlineage.sqlparser import SQLParser
 
     parser = SQLParser(
@@ -134,11 +142,27 @@ def _tables_read(operator: Any) -> list[Any]:
         default_schema=_DEFAULT_SCHEMAS.get(about.scheme),
     )
     found = parser.parse(sql=parser.split_sql_string(operator.query))
+    if found is None:
+        return _Read([], None)
     namespace = parser.create_namespace(about)
-    names = [each.qualified_name for each in found.in_tables] if found is not None else []
-    return [
-        Dataset(namespace, ".".join(_whole(name, about.database, parser.default_schema))) for name in names
-    ]
+
+    def named(table: Any) -> tuple[str, str]:
+        return namespace, ".".join(_whole(table.qualified_name, about.database, parser.default_schema))
+
+    fields = {
+        column.descendant.name: column_lineage_dataset.Fields(
+            inputFields=[
+                column_lineage_dataset.InputField(*named(each.origin), field=each.name)
+                for each in column.lineage
+                if each.origin is not None
+            ],
+            transformationType="",
+            transformationDescription="by the query",
+        )
+        for column in found.column_lineage
+    }
+    facet = column_lineage_dataset.ColumnLineageDatasetFacet(fields=fields) if fields else None
+    return _Read([named(each) for each in found.in_tables], facet)
 
 
 def _whole(name: str, database: str | None, schema: str | None) -> list[str]:

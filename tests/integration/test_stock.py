@@ -77,6 +77,13 @@ def test_sql_to_s3(stage: Stage) -> None:
     told = complete(stage, "stock_out", "save_verified")["inputs"][0]["facets"]["secureProvider_encryption"]
     assert (told["status"], told["inTransit"]["peerVerified"]) == ("protected", True)
     assert target["name"] == "out/people.csv"
+    fields = target["facets"]["columnLineage"]["fields"]
+    assert {name: edge["inputFields"][0]["field"] for name, edge in fields.items()} == {
+        "id": "id",
+        "name": "name",
+    }
+    classes = {tag["field"]: tag["value"] for tag in target["facets"]["tags"]["tags"]}
+    assert classes == {"id": "internal", "name": "internal"}  # as the table's contract calls them
     assert target["facets"]["secureProvider_encryption"]["atRest"]["evidence"] == "observed"
 
 
