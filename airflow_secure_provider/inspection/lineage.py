@@ -28,6 +28,8 @@ def check_spool(folder: str, waiting: int, dropped: int) -> Finding:
     above = next(each for each in (Path(folder), *Path(folder).parents) if each.exists())
     if not os.access(above, os.W_OK):
         return failed("lineage", subject, f"{above} can't be written by this user")
+    if str(above) == folder.rstrip("/") and above.stat().st_mode & 0o022:
+        return failed("lineage", subject, "others may write there, and so forge events: chmod 700")
     if _file_system(above) in ("tmpfs", "ramfs", "overlay"):
         return warning(
             "lineage",

@@ -160,9 +160,9 @@ def _newest_lines(tail: bytes, budget: _Budget) -> Iterator[bytes]:
 
 def _file_tail(path: Path, budget: _Budget) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise StoreError("the file is no regular file.")
         with path.open("rb") as file:
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise StoreError("the file is no regular file.")
             size = file.seek(0, 2)
             start = max(0, size - MOST_BYTES)
             file.seek(start)

@@ -62,6 +62,11 @@ def test_the_check_of_a_spool(tmp_path: Path) -> None:
     found = check_spool(str(folder), 0, 0)
     assert found.verdict in (Verdict.OK, Verdict.WARNING)
     assert check_spool(str(folder), 2, 0).verdict == Verdict.WARNING
+    folder.mkdir(parents=True, mode=0o700)
+    assert check_spool(str(folder), 0, 0).verdict in (Verdict.OK, Verdict.WARNING)
+    folder.chmod(0o777)
+    assert "others may write there" in check_spool(f"{folder}/", 0, 0).detail
+    folder.rmdir()
     assert check_spool("/dev/shm/lineage", 0, 0).detail.startswith("it is on tmpfs")
     assert (
         "3 events were dropped" in check_spool(str(folder), 0, 3).detail or found.verdict == Verdict.WARNING
