@@ -18,7 +18,12 @@ def completed(event: dict[str, Any], known: Classes) -> dict[str, Any]:
     The stock provider copies the masker when it starts: what is masked later, as a leased password is, would stand in the clear
     in the message of an exception.
     """
-    clean: dict[str, Any] = _redacted(event)
+    clean: dict[str, Any]
+    try:
+        clean = _redacted(event)
+    except RecursionError:  # nobody's masker can look into it, so it does not leave as it is
+        log.warning("an event is nested too deep to be redacted: it is sent without its facets")
+        clean = _redacted(_without_facets(event))
     for side in ("inputs", "outputs"):
         for dataset in clean.get(side) or ():
             facets = dataset.setdefault("facets", {})
@@ -29,6 +34,17 @@ def completed(event: dict[str, Any], known: Classes) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 (an event in a form of its own must not be lost)
         log.warning("the columns of an event could not be classified: %s", type(error).__name__)
     return clean
+
+
+def _without_facets(event: dict[str, Any]) -> dict[str, Any]:
+    named = ("namespace", "name", "runId")
+    bare: dict[str, Any] = {key: value for key, value in event.items() if isinstance(value, str)}
+    for part in ("run", "job"):
+        if isinstance(event.get(part), dict):
+            bare[part] = {key: event[part][key] for key in named if key in event[part]}
+    for side in ("inputs", "outputs"):
+        bare[side] = [{key: each[key] for key in named if key in each} for each in event.get(side) or ()]
+    return bare
 
 
 def _redacted(value: Any) -> Any:

@@ -17,6 +17,7 @@ from openlineage.client.event_v2 import InputDataset, Job, Run, RunEvent, RunSta
 from openlineage.client.transport import get_default_factory
 
 from airflow_secure_provider.errors import ConfigurationError, StoreError
+from airflow_secure_provider.lineage.completion import completed
 from airflow_secure_provider.lineage.spool import Answer, Spool, SpoolFull
 from airflow_secure_provider.lineage.transport import SecureConfig, SecureTransport, transport_of
 from tests.lineage.server import LineageServer
@@ -368,3 +369,22 @@ def test_while_others_deliver_a_task_does_not_wait_and_does_not_blame_the_server
             assert time.monotonic() - began < 1.0
         assert "takes no events" not in caplog.text
         assert transport.flush().left == 0
+
+
+def test_an_event_that_is_nested_too_deep_loses_its_facets_and_is_not_lost(tmp_path: Path) -> None:
+    deep: Any = "x"
+    for _ in range(700):
+        deep = {"deeper": deep}
+    odd = {
+        "eventType": "COMPLETE",
+        "eventTime": "2026-01-01T00:00:00Z",
+        "run": {"runId": RUNS[0], "facets": {"odd": deep}},
+        "job": {"namespace": "n", "name": "j"},
+        "inputs": [{"namespace": "s3://b", "name": "k", "facets": {}}],
+        "outputs": [],
+        "producer": "p",
+    }
+    body = completed(odd, lambda namespace, name: {})
+    assert body["run"] == {"runId": RUNS[0]}
+    assert body["inputs"][0]["facets"]["secureProvider_encryption"]["status"] == "unknown"
+    assert body["eventType"] == "COMPLETE"
