@@ -23,7 +23,7 @@ from sandbox.environment import REPOSITORY
 from sandbox.guard import descendants
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.long]
 
 
 @pytest.fixture
