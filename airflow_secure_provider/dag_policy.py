@@ -70,7 +70,7 @@ def _alarms(dag: Any, ignored: str) -> list[Alarm]:
             f"[secure_provider] dag_policy_ignore names {unknown[0]!r}, which is no rule; they are {', '.join(RULES)}"
         )
     folder = conf.get("secure_provider", "contracts", fallback="")
-    registry = Registry.read(Path(folder).expanduser()) if folder else None
+    registry = Registry.read(Path(folder)) if folder else None
     params = {name: _given(dag.params.get_param(name)) for name in dag.params}
     found = check_dag(Path(dag.fileloc), [_task(each) for each in dag.tasks], params, registry)
     return [each for each in found if each.level is not Level.NOTE and each.rule not in left_out]

@@ -90,7 +90,7 @@ def _configured() -> Path | None:
             or Path(os.environ.get("AIRFLOW_HOME") or "~/airflow", "airflow.cfg")
         ).expanduser()
     )
-    return Path(told).expanduser() if told else None
+    return Path(told) if told else None
 
 
 def _in_file(file: Path) -> str | None:

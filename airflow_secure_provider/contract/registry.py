@@ -68,11 +68,12 @@ class Registry:
     @classmethod
     def read(cls, folder: Path, cache: Path | None = None) -> Registry:
         """
-        :param folder: with contracts, also in folders below it. What is no contract is warned of, and left out.
+        :param folder: with contracts, also in folders below it; ``~`` is the home of who runs it. What is no contract is warned of, and left out.
         :param cache: a file to keep what was read, for the next process.
         :raises ConfigurationError: if there is no such folder.
         """
         try:
+            folder = folder.expanduser()
             if not folder.is_dir():
                 raise ConfigurationError(
                     f"[secure_provider] contracts: {str(folder)!r} is no folder that can be read"
@@ -81,6 +82,10 @@ class Registry:
         except OSError as error:
             raise ConfigurationError(
                 f"[secure_provider] contracts: {str(folder)!r} can't be read: {error.strerror}"
+            ) from None
+        except RuntimeError:  # what pathlib raises for ~ of a user who is not there
+            raise ConfigurationError(
+                f"[secure_provider] contracts: {str(folder)!r} names a home that is not there"
             ) from None
         state = _state(files)
         kept = _read_cache(cache, state)

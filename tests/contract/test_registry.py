@@ -256,3 +256,14 @@ def test_a_contract_without_classes_describes_all_the_same(tmp_path: Path) -> No
     registry = Registry.read(tmp_path)
     assert registry.named("crm.people") == {}
     assert registry.named("crm.orders") is None
+
+
+def test_a_folder_below_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As operators, lineage, the policy and the command all read one option."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "contracts"
+    folder.mkdir()
+    (folder / "people.yaml").write_text("{")
+    assert Registry.read(Path("~/contracts")).broken == (str(folder / "people.yaml"),)
+    with pytest.raises(ConfigurationError, match="names a home that is not there"):
+        Registry.read(Path("~nobody-of-this-name/contracts"))
