@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 
 from ..contract.contract import quoted
 from ..errors import ConfigurationError, ContractError, FormatError
-from ..model import AnonymityReport, ColumnRule, Protection
+from ..model import ColumnRule, Protection
 from ..protection.anonymity import Classes, Entries, Hierarchy, Outcome, Requirement
 from ..protection.hierarchies import Level, ladder
+from ..reports import AnonymityReport
 
 log = logging.getLogger(__name__)
 

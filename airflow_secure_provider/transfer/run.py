@@ -13,16 +13,9 @@ from typing import Any
 
 from ..contract.contract import Contract
 from ..errors import ConfigurationError, TransientError
-from ..model import (
-    AnonymityReport,
-    ColumnEdge,
-    DatasetRef,
-    DatasetStatus,
-    Protection,
-    TransferReport,
-    algorithm,
-)
+from ..model import ColumnEdge, DatasetRef, DatasetStatus, Protection, algorithm
 from ..protection.plan import ColumnStep
+from ..reports import AnonymityReport, TransferReport
 from ..stores.at_rest import StoreFacts
 from ..stores.audit import Revealing
 from ..stores.manifest import LoadKey

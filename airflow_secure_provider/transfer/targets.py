@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..contract.contract import Contract
-from ..model import AnonymityReport, AtRest, ColumnStatus, DatasetStatus
+from ..model import AtRest, ColumnStatus, DatasetStatus
 from ..protection.plan import ColumnStep
+from ..reports import AnonymityReport
 from ..stores.audit import Revealing
 from ..stores.manifest import LoadKey
 from ..stores.states import Domain

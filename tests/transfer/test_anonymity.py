@@ -13,7 +13,8 @@ import pytest
 from pycanon import anonymity as pycanon
 
 from airflow_secure_provider.errors import ConfigurationError, ContractError, StoreUnavailable
-from airflow_secure_provider.model import Protection, TransferReport
+from airflow_secure_provider.model import Protection
+from airflow_secure_provider.reports import TransferReport
 from airflow_secure_provider.transfer import ObjectTarget, RejectTo, Required, transfer
 
 from .world import CANARY, World
