@@ -39,6 +39,8 @@ class Protection(StrEnum):
     FPE = "fpe"
     PSEUDONYMIZE = "pseudonymize"
     SHIFT_DATE = "shift_date"
+    NOISE = "noise"
+    ROUND = "round"
     REDACT = "redact"
     GENERALIZE = "generalize"
     NULLIFY = "nullify"
@@ -57,7 +59,7 @@ class Protection(StrEnum):
     @property
     def keyed(self) -> bool:
         """Whether it takes a keyset, and has a domain."""
-        return self.reversible or self in (Protection.PSEUDONYMIZE, Protection.SHIFT_DATE)
+        return self.reversible or self in (Protection.PSEUDONYMIZE, Protection.SHIFT_DATE, Protection.NOISE)
 
     @property
     def deterministic(self) -> bool:
@@ -112,6 +114,7 @@ _ALGORITHMS = {
     Protection.FPE: "FF1, AES-256 (NIST SP 800-38G)",
     Protection.PSEUDONYMIZE: "AES-256-CMAC (RFC 4493)",
     Protection.SHIFT_DATE: "days from AES-256-CMAC (RFC 4493) of the subject",
+    Protection.NOISE: "Laplace noise from AES-256-CMAC (RFC 4493) of the value and its subject",
 }
 
 

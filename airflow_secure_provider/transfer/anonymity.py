@@ -24,7 +24,11 @@ MOST_ENTRIES = 20_000_000
 _MERGED_AT = 4_000_000
 _KNOWN = ("k", "quasi_identifiers", "l_diversity", "t_closeness", "sensitive", "max_suppressed")
 # What is another for equal values tells of no class; who has such a column as a quasi-identifier has an identifier.
-_NO_CLASS = (Protection.ENCRYPT, Protection.DROP)
+_NO_CLASS = {
+    Protection.ENCRYPT: "is to be encrypted",
+    Protection.DROP: "is dropped",
+    Protection.NOISE: "gets noise, in which equal values are not equal",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +82,7 @@ class Required:
         for name in (*self.ladders, *self.sensitive):
             rule = by_name.get(name)
             if rule is None or rule.protection in _NO_CLASS:
-                what = (
-                    "is not in the contract"
-                    if rule is None
-                    else f"is to be {rule.protection}ed"
-                    if rule.protection is Protection.ENCRYPT
-                    else "is dropped"
-                )
+                what = "is not in the contract" if rule is None else _NO_CLASS[rule.protection]
                 raise ContractError(f"require names column {name!r}, which {what}: take it out")
         both = sorted(set(self.ladders) & set(self.sensitive))
         if both:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from pycanon import anonymity as pycanon
 
+from airflow_secure_provider.contract.contract import from_columns
 from airflow_secure_provider.errors import ConfigurationError, ContractError, StoreUnavailable
 from airflow_secure_provider.model import Protection
 from airflow_secure_provider.reports import TransferReport
@@ -262,6 +263,17 @@ def test_columns_that_have_no_classes(clinic: World, given: dict[str, Any], says
     with pytest.raises(ContractError) as caught:
         load(clinic, patients(3), required(**given))
     assert says in str(caught.value)
+
+
+def test_noise_has_no_classes(clinic: World) -> None:
+    columns = {
+        **COLUMNS,
+        "postcode": {"method": "noise", "scale": 5, "subject": "id", "type": "integer"},
+    }
+    with pytest.raises(
+        ContractError, match="'postcode', which gets noise, in which equal values are not equal"
+    ):
+        required().check(from_columns(columns, "crm.patients").rules)
 
 
 def test_what_does_not_go_together(clinic: World) -> None:
