@@ -186,7 +186,7 @@ class _Run:
             progress=self._progress,
             timings=self._timings,
             before_commit=self._before_commit,
-            anonymity=self._decided.report if self._decided is not None else None,
+            **self._anonymity(),
         )
         stored = self._store(load)
         if not stored.already:
@@ -197,6 +197,10 @@ class _Run:
         elif load.versioned:
             log.info("this version of %s is in %s already: nothing to do", self._where, self._target.name)
         return self._report(stored)
+
+    def _anonymity(self) -> dict[str, Any]:
+        decided = self._decided
+        return {} if decided is None else {"anonymity": decided.report, "missed_by": decided.missed_by}
 
     def _before_commit(self) -> None:
         self._suspected = self._suspicion.finish()

@@ -27,6 +27,7 @@ class Load:
     :param before_commit: called when all rows are there, and the last word is not yet said.
     :param progress: words for the log, of a number of rows.
     :param anonymity: what the target is said to have after it; a target that can looks.
+    :param missed_by: what of it is not met by the classes that the target holds, in words.
     """
 
     contract: Contract
@@ -41,6 +42,7 @@ class Load:
     timings: Timings = field(default_factory=Timings)
     before_commit: Callable[[], None] = lambda: None
     anonymity: AnonymityReport | None = None
+    missed_by: Callable[[Iterator[tuple[Mapping[str, Any], Any]]], str] = lambda held: ""
 
 
 @dataclass(frozen=True, slots=True)
