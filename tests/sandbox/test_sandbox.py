@@ -192,6 +192,8 @@ def test_thread_that_starts_a_process_may_end(tmp_path: Path, tag: str) -> None:
 )
 def test_signals_unwind(number: signal.Signals, status: int, tmp_path: Path, tag: str) -> None:
     script = """
+        import signal
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever nohup has made of it
         try:
             with unwind_on_signals(), short_directory() as short:
                 with Process("child", ["sleep", tag], log=home / "log", environment=clean_environment(home)):
