@@ -12,7 +12,17 @@ from airflow.utils.session import create_session
 from ..model import Status
 from .access import Reader
 from .lineage_store import stored
-from .metadata import MOST_ASSET_EVENTS, MOST_CHARACTERS, MOST_REPORTS, Run, asset_events, exists, reports
+from .metadata import (
+    MOST_ASSET_EVENTS,
+    MOST_CHARACTERS,
+    MOST_REPORTS,
+    MOST_SECONDS,
+    Run,
+    asset_events,
+    exists,
+    in_time,
+    reports,
+)
 from .runs import Seen, TaskRun, merged, with_known_names
 
 
@@ -68,9 +78,15 @@ def gather(reader: Reader, run: Run | None = None) -> Content | None:
     with create_session() as session:
         if run is not None and not exists(session, run):
             return None
-        told = reports(session, reader, run)
-        assets = asset_events(session, reader, run)
+        told = in_time(session, lambda: reports(session, reader, run))
+        assets = in_time(session, lambda: asset_events(session, reader, run))
     notes = []
+    if told.late or assets.late:
+        what = " and ".join(name for name, each in (("reports", told), ("asset events", assets)) if each.late)
+        notes.append(
+            f"The metadata database did not give the {what} within {MOST_SECONDS} s: none of them is shown here. A single run's page "
+            "asks for less; `airflow db clean` takes old XComs away."
+        )
     if told.cut:
         notes.append(
             f"Only the newest reports in XCom are read, {MOST_REPORTS:,} or {MOST_CHARACTERS // 10**6} MB; older ones are missing here."

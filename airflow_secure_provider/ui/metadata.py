@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from sqlalchemy import Text, cast, func, select
+from sqlalchemy import text as sql_text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from ..model import Status
@@ -20,10 +22,12 @@ from .runs import End, TaskRun
 
 MOST_REPORTS = 2000
 MOST_ASSET_EVENTS = 2000
+MOST_SECONDS = 10
 MOST_CHARACTERS = 16_000_000
 _MOST_OF_ONE = 1_000_000  # a report with a thousand columns has some 700,000
 _ROWS_AT_ONCE = 100
 ASSET_EVENT = "asset event"
+_QUERY_CANCELED = "57014"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +44,32 @@ class Run:
 class Told:
     """
     :ivar cut: that there are more.
+    :ivar late: that the database was not done in time, and what it found is not known.
     """
 
     runs: list[TaskRun]
     cut: bool = False
+    late: bool = False
+
+
+def in_time(session: Session, read: Callable[[], Told]) -> Told:
+    """What is read within :data:`MOST_SECONDS` of each statement, as far as the database keeps time (PostgreSQL does).
+
+    Reports are found by their text, for which no database has an index.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        return read()
+    try:
+        with session.begin_nested():
+            session.execute(sql_text(f"SET LOCAL statement_timeout = {int(MOST_SECONDS * 1000)}"))
+            return read()
+    except OperationalError as error:
+        if _QUERY_CANCELED not in (
+            getattr(error.orig, "sqlstate", None),
+            getattr(error.orig, "pgcode", None),
+        ):
+            raise
+    return Told([], late=True)
 
 
 def exists(session: Session, run: Run) -> bool:

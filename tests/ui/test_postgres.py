@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -59,3 +60,36 @@ def test_the_queries(session: Any) -> None:
     assert exists(session, Run("load", "run-2", "task", 2))
     assert not exists(session, Run("load", "run-2", "task", 1))
     assert not exists(session, Run("load", "run-3"))
+
+
+def test_a_database_that_takes_too_long(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The statement is ended by the server, and the session goes on."""
+    from sqlalchemy import text
+
+    from airflow_secure_provider.ui import metadata
+
+    monkeypatch.setattr(metadata, "MOST_SECONDS", 0.2)
+
+    def slow() -> metadata.Told:
+        session.execute(text("SELECT pg_sleep(30)"))
+        return metadata.Told([])
+
+    began = time.monotonic()
+    assert metadata.in_time(session, slow).late
+    assert time.monotonic() - began < 10
+    assert not metadata.in_time(session, lambda: metadata.Told([])).late
+    assert not metadata.exists(session, metadata.Run("load", "run-3"))
+
+
+def test_another_error_of_the_database_is_not_silent(session: Any) -> None:
+    from sqlalchemy import text
+    from sqlalchemy.exc import DBAPIError
+
+    from airflow_secure_provider.ui import metadata
+
+    def wrong() -> metadata.Told:
+        session.execute(text("SELECT 1/0"))
+        return metadata.Told([])
+
+    with pytest.raises(DBAPIError, match="division by zero"):
+        metadata.in_time(session, wrong)
