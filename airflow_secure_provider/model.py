@@ -18,7 +18,10 @@ class Classification(StrEnum):
 
     @property
     def rank(self) -> int:
-        return list(Classification).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {each: rank for rank, each in enumerate(Classification)}
 
 
 class Evidence(StrEnum):

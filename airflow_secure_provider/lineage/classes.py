@@ -87,15 +87,15 @@ def sank(name: str, found: ColumnClass) -> str:
 def _stated(ordered: Iterable[Hop]) -> dict[Place, Classification]:
     """The strictest that any of them says of the column: two contracts, or two tools, may differ."""
     found: dict[Place, Classification] = {}
-    for hop in ordered:
-        for end in (hop.source, hop.target):
-            for column in end.columns:
-                if column.classification not in _KNOWN:
-                    continue
-                classification = Classification(column.classification)
-                before = found.get((end.uri, column.name))
-                if before is None or before.rank < classification.rank:
-                    found[end.uri, column.name] = classification
+    ends = {id(end): end for hop in ordered for end in (hop.source, hop.target)}  # one end is in many hops
+    for end in ends.values():
+        for column in end.columns:
+            if column.classification not in _KNOWN:
+                continue
+            classification = Classification(column.classification)
+            before = found.get((end.uri, column.name))
+            if before is None or before.rank < classification.rank:
+                found[end.uri, column.name] = classification
     return found
 
 

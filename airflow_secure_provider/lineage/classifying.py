@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from ..contract.registry import Registry
 from ..errors import ConfigurationError
 from ..model import Classification
-from .classes import column_classes, sank
+from .classes import ColumnClass, column_classes, sank
 from .facets import ENCRYPTION, classification_tags
 from .graph import hops_of
 
@@ -33,10 +34,12 @@ def classify(event: dict[str, Any], known: Classes) -> None:
             _state(dataset, known(dataset["namespace"], dataset["name"]))
     if not any(_classified(dataset) for dataset in event.get("inputs") or ()):
         return
-    classes = column_classes(hops_of(event))
+    by_dataset: dict[str, dict[str, ColumnClass]] = defaultdict(dict)
+    for (uri, column), found in column_classes(hops_of(event)).items():
+        by_dataset[uri][column] = found
     for dataset in event.get("outputs") or ():
         uri = f"{dataset['namespace']}/{dataset['name']}"
-        here = {column: each for (where, column), each in classes.items() if where == uri}
+        here = by_dataset[uri]
         _state(dataset, {column: each.effective for column, each in here.items() if each.stated is None})
         told = [sank(column, each) for column, each in sorted(here.items()) if each.sank]
         if told:
