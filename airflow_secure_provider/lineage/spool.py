@@ -72,30 +72,38 @@ class Spool:
         :raises StoreError: if the folder can't be written.
         """
         body = json.dumps(event, sort_keys=True, separators=(",", ":")).encode()
+        run = re.sub(r"[^A-Za-z0-9_.-]", "_", str((event.get("run") or {}).get("runId") or ""))[:80]
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if self.size() + len(body) > self.most_bytes:
+            there = self._sizes()
+            if sum(there.values()) + len(body) > self.most_bytes:
                 self._full()
                 return None
-            return self._write(body, str((event.get("run") or {}).get("runId") or ""))
+            # Behind what waits of its run, also where somebody has put the clock back meanwhile.
+            before = max((_moment(name) for name in there if _run(name) == run), default=0)
+            return self._write(body, run, max(time.time_ns(), before + 1))
         except OSError as error:
             reason = error.strerror
         raise StoreError(f"lineage spool {self.folder} can't be written: {reason}")
 
     def size(self) -> int:
         """Bytes of the waiting events."""
-        total = 0
-        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
-            for entry in entries:
-                with contextlib.suppress(FileNotFoundError):
-                    total += entry.stat().st_size if _NAME.fullmatch(entry.name) else 0
-        return total
+        return sum(self._sizes().values())
 
     def waiting(self) -> list[Path]:
         """Oldest first."""
         with contextlib.suppress(FileNotFoundError):
             return sorted(each for each in self.folder.iterdir() if _NAME.fullmatch(each.name))
         return []
+
+    def ready(self) -> list[Path]:
+        """Those that wait, of each run without a gap.
+
+        A folder that is listed while files come may show a later one and not an earlier one. So it is listed twice: what was before
+        anything in the first list is in the second.
+        """
+        last = {_run(each.name): each.name for each in self.waiting()}
+        return [each for each in self.waiting() if each.name <= last.get(_run(each.name), "")]
 
     def dropped(self) -> int:
         """How many events there was no room for, since the counter was last removed."""
@@ -116,27 +124,35 @@ class Spool:
         with self._alone(min(until, time.monotonic() + _OTHERS_SECONDS)) as alone:
             stuck: set[str] = set()
             while alone:
-                ready = [each for each in self.waiting() if _run(each) not in stuck]
+                ready = [each for each in self.ready() if _run(each.name) not in stuck]
                 if not ready or time.monotonic() >= until:
                     break
-                ready.sort(key=lambda each: _run(each) != first_run)
+                ready.sort(key=lambda each: _run(each.name) != first_run)
                 for file in ready:
                     if time.monotonic() >= until:
                         break
-                    answer = self._deliver(file, send) if _run(file) not in stuck else Answer.LATER
+                    run = _run(file.name)
+                    answer = self._deliver(file, send) if run not in stuck else Answer.LATER
                     taken += answer is Answer.TAKEN
                     rejected += answer is Answer.REJECTED
                     if answer is Answer.LATER:
-                        stuck.add(
-                            _run(file)
-                        )  # what comes after it in its run comes after it at the server too
+                        stuck.add(run)  # what comes after it in its run comes after it at the server too
         return Flushed(taken, rejected, len(self.waiting()))
 
     # --- inside ---------------------------------------------------------------------------------------------
 
-    def _write(self, body: bytes, run: str) -> Path:
-        stamp = f"{time.time_ns():020d}-{os.getpid()}-{next(_NUMBERS)}"
-        file = self.folder / f"{stamp}-{re.sub(r'[^A-Za-z0-9_.-]', '_', run)[:80]}.json"
+    def _sizes(self) -> dict[str, int]:
+        """Of the waiting events, by the name of their files."""
+        found = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if _NAME.fullmatch(entry.name):
+                        found[entry.name] = entry.stat().st_size
+        return found
+
+    def _write(self, body: bytes, run: str, moment: int) -> Path:
+        file = self.folder / f"{moment:020d}-{os.getpid()}-{next(_NUMBERS)}-{run}.json"
         descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=".new-")  # made with mode 0600
         try:
             with os.fdopen(descriptor, "wb") as writer:
@@ -210,6 +226,10 @@ class Spool:
                 return True
 
 
-def _run(file: Path) -> str:
-    found = _NAME.fullmatch(file.name)
+def _run(name: str) -> str:
+    found = _NAME.fullmatch(name)
     return found["run"] if found else ""
+
+
+def _moment(name: str) -> int:
+    return int(name[:20])

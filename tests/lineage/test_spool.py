@@ -388,3 +388,56 @@ def test_an_event_that_is_nested_too_deep_loses_its_facets_and_is_not_lost(tmp_p
     assert body["run"] == {"runId": RUNS[0]}
     assert body["inputs"][0]["facets"]["secureProvider_encryption"]["status"] == "unknown"
     assert body["eventType"] == "COMPLETE"
+
+
+# in order, also while it fills
+
+
+def test_a_listing_that_misses_an_earlier_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """POSIX lets a folder that is listed while files come show the later one only."""
+    spool = Spool(tmp_path / "spool")
+    first, second = (spool.put({"run": {"runId": "a"}, "x": x}) for x in (1, 2))
+    other = spool.put({"run": {"runId": "b"}, "x": 3})
+    listings = [[second], [first, second, other], [other], [first, second, other]]
+    monkeypatch.setattr(spool, "waiting", lambda: [each for each in listings.pop(0) if each is not None])
+
+    assert spool.ready() == [first, second]
+    assert spool.ready() == [other]
+
+
+def test_a_clock_that_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path / "spool")
+    moments = iter([2_000_000_000_000_000_000, 1_000_000_000_000_000_000, 1_500_000_000_000_000_000])
+    monkeypatch.setattr(time, "time_ns", lambda: next(moments))
+    for run, x in (("a", 1), ("a", 2), ("b", 3)):
+        spool.put({"run": {"runId": run}, "x": x})
+
+    seen: list[int] = []
+    spool.flush(lambda each: (seen.append(each["x"]), Answer.TAKEN)[1])
+    assert seen == [3, 1, 2]
+
+
+def _fill(folder: Path, number: int) -> None:
+    spool = Spool(folder)
+    for each in range(100):
+        for state in ("START", "COMPLETE"):
+            spool.put({"run": {"runId": f"{number}-{each}"}, "state": state})
+
+
+def test_in_order_while_several_processes_fill_it(tmp_path: Path) -> None:
+    spool, seen = Spool(tmp_path / "spool"), []
+
+    def send(told: dict[str, Any]) -> Answer:
+        seen.append((told["run"]["runId"], told["state"]))
+        return Answer.TAKEN
+
+    with ProcessPoolExecutor(4) as pool:
+        filling = [pool.submit(_fill, spool.folder, number) for number in range(4)]
+        while not all(each.done() for each in filling):
+            spool.flush(send)
+        for each in filling:
+            each.result()
+    spool.flush(send)
+    assert len(seen) == len(set(seen)) == 800
+    for run in {run for run, _ in seen}:
+        assert [state for each, state in seen if each == run] == ["START", "COMPLETE"]
