@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,8 @@ def set_up_lineage(
             "give one of --http URL, --marquez URL, --kafka SERVERS with --topic, and --file PATH"
         )
     url = url or marquez
+    if url and not re.match(r"https?://[^/]", url):
+        raise click.UsageError(f"{url}: expected a URL such as https://host:port")
     inner: dict[str, Any] = {"type": "file", "log_file_path": log_file, "append": True}
     if url:
         if not url.startswith("https://"):
@@ -97,11 +100,14 @@ def set_up_lineage(
         click.echo(as_section(options), nl=False)
         return
     try:
-        text = cfg.read_text(encoding="utf-8") if cfg.exists() else ""
+        text = cfg.read_text(encoding="utf-8")
+    except FileNotFoundError:  # Airflow writes none, with its secrets, where there is one
+        raise ConfigurationError(
+            f"{cfg} is not there: name the file that Airflow reads, $AIRFLOW_HOME/airflow.cfg; a new Airflow writes it "
+            "with `airflow db migrate`. If environment variables say all the rest, make an empty one"
+        ) from None
     except OSError as error:
         raise ConfigurationError(f"{cfg} can't be read: {error.strerror}") from None
-    if not cfg.exists():
-        cfg.touch(mode=0o600)
     replace_file(cfg, written_into(text, options))
     click.echo(f"{cfg}: [openlineage] transport and extractors are set; now `airflow-secure check`")
 

@@ -84,7 +84,9 @@ def check_lineage(
         return ok("lineage", "OpenLineage", "transport console: events are in the log of each task")
     split = urlsplit(str(transport.get("url") or ""))
     subject = (
-        f"OpenLineage at {split.scheme}://{split.hostname}" if kind == "http" else f"OpenLineage, {kind}"
+        f"OpenLineage at {split.scheme}://{split.netloc.rpartition('@')[2]}"
+        if kind == "http"
+        else f"OpenLineage, {kind}"
     )
     problem = _unreachable(split) if kind == "http" else None
     problem = problem or _not_taken(send, namespace)

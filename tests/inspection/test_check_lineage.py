@@ -31,6 +31,7 @@ def test_an_event_arrives(tmp_path: Path) -> None:
         found = look({"type": TRANSPORT, "spool": str(spool), "transport": inner})
         again = look(inner)
     assert found.verdict == again.verdict == Verdict.WARNING  # over plaintext
+    assert found.subject == f"OpenLineage at {server.url}"
     assert "it took an event" in found.detail
     assert len({event["run"]["runId"] for event in server.events}) == 1
     assert [(event["job"]["namespace"], event["eventType"]) for event in server.events] == [
@@ -83,6 +84,12 @@ def test_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.ca_pem))
         assert look(inner).verdict == Verdict.OK
         assert len(server.events) == 1
+
+
+def test_no_credential_of_the_url_is_quoted() -> None:
+    found = check_lineage({"type": "http", "url": "https://bob:Kanarì-77@127.0.0.1:1"}, print, "prod")
+    assert found.subject == "OpenLineage at https://127.0.0.1:1"
+    assert "Kanarì" not in found.detail
 
 
 def test_no_credential_is_quoted() -> None:
