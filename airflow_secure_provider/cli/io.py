@@ -24,6 +24,11 @@ def open_(path: Path) -> IO[bytes]:
         raise StoreError(f"{path} can't be read: {error.strerror}") from None
 
 
+def expect_new(path: Path) -> None:
+    if path.exists():
+        raise StoreError(f"{path} exists; choose another name, or remove it first")
+
+
 def new_file(path: Path, mode: int) -> IO[bytes]:
     try:
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")

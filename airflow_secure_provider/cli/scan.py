@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .io import logs_apart, new_file, open_
+from .io import expect_new, logs_apart, new_file, open_
 
 if TYPE_CHECKING:
     from ..discovery.judging import Finding
     from ..inspection.scan import Columns, Scan
+    from ..stores.formats import FileFormat
 
 _CLASSES = click.Choice(["public", "internal", "confidential", "restricted"])
 _COLOURS = {"found": "red", "ask": "yellow", "nothing": "green"}
 _LEFT_TO_THE_AUTHOR = 3
+_TABLE = re.compile(r'("[^"]+"|\w+)(\.("[^"]+"|\w+))?')
 
 
 @click.command("scan")
@@ -32,6 +34,7 @@ _LEFT_TO_THE_AUTHOR = 3
     "--format", "read_as", type=click.Choice(["csv", "jsonl", "parquet"]), help="(default: by the ending)."
 )
 @click.option("--delimiter", help="Of a CSV, if not a comma.")
+@click.option("--encoding", help="Of a CSV, if not UTF-8; as Python names it, such as cp1252.")
 @click.option(
     "--no-header", is_flag=True, help="A CSV begins with its first record; columns are column_1, …."
 )
@@ -67,6 +70,8 @@ def scan(
     from ..inspection.scan import scan as run
     from ..model import Classification
 
+    if output is not None:
+        expect_new(output)  # before all is read
     asked = _Asked(source, **given)
     words = Words(Classification(assume) if assume else None, Classification(default) if default else None)
     with logs_apart() as say:
@@ -93,6 +98,7 @@ class _Asked:
     source: str
     read_as: str | None
     delimiter: str | None
+    encoding: str | None
     no_header: bool
     conn_id: str | None
     database: str | None
@@ -137,16 +143,34 @@ class _Asked:
         from ..stores.files import open_reader
         from ..stores.formats import FileFormat
 
-        dialect = CsvDialect.of(
-            {"header": header, **({"delimiter": self.delimiter} if self.delimiter else {})}
-        )
+        said = {"delimiter": self.delimiter, "encoding": self.encoding}
+        dialect = CsvDialect.of({"header": header} | {name: value for name, value in said.items() if value})
         if self.source.startswith("s3://"):
             with self._object(dialect, names) as opened:
-                yield opened
+                yield self._split(opened, FileFormat.of_key(self.source))
             return
         path = Path(self.source)
+        if _TABLE.fullmatch(self.source) and not path.exists() and not FileFormat.known(path):
+            raise click.UsageError(
+                f"there is no file {self.source}; of a table say --conn-id or --database too"
+            )
         with open_(path) as file:
-            yield open_reader(file, self.source, FileFormat.of(path, self.read_as), {}, dialect, names)
+            kind = FileFormat.of(path, self.read_as)
+            yield self._split(open_reader(file, self.source, kind, {}, dialect, names), kind)
+
+    def _split(self, opened: Columns, kind: FileFormat) -> Columns:
+        """With the wrong delimiter a CSV is one column wide, of which nothing could be said."""
+        from ..errors import FormatError
+
+        (only, *more) = opened.columns or [""]
+        found = next((each for each in ";\t|" if each in only), None)
+        if found and not more and not self.delimiter and (self.read_as or kind) == "csv":
+            shown = "$'\\t'" if found == "\t" else f"'{found}'"
+            raise FormatError(
+                f"{self.source}: its header is one column, with {shown} in it; if that stands between columns, "
+                f"say --delimiter {shown} (or --delimiter , if it does not)"
+            )
+        return opened
 
     @contextmanager
     def _object(self, dialect: Any, names: Any) -> Iterator[Columns]:
@@ -190,9 +214,17 @@ class _Asked:
 
     def _connect(self) -> Any:
         if self.conn_id:
-            from ..connections import connect_postgres
+            from airflow.sdk.exceptions import AirflowNotFoundException
 
-            return connect_postgres(self.conn_id)
+            from ..connections import connect_postgres
+            from ..errors import ConfigurationError
+
+            try:
+                return connect_postgres(self.conn_id)
+            except AirflowNotFoundException:
+                raise ConfigurationError(
+                    f"there is no connection {self.conn_id!r}: define it in Airflow, or as AIRFLOW_CONN_{self.conn_id.upper()}"
+                ) from None
         import psycopg
 
         return psycopg.connect(self.database or "")
@@ -237,6 +269,8 @@ def _report(done: Scan, left: list[str]) -> None:
         kind = f"{each.kind}: " if each.kind else ""
         click.echo(f"{verdict}{each.column:{width}}  {kind}{each.words}".rstrip(), err=True)
     part = "" if done.whole else " (the first ones only)"
+    todo = ": give each a classification in the contract" if left else ""
     click.echo(
-        f"{done.rows:,} rows{part}; {len(left)} of {len(done.findings)} columns are left to you", err=True
+        f"{done.rows:,} rows{part}; {len(left)} of {len(done.findings)} columns are left to you{todo}",
+        err=True,
     )

@@ -36,11 +36,10 @@ def from_odcs(
     body = strict_yaml(text, f"contract {where}")
     _check_standard(body, where)
     schema = _choose(body.get("schema") or [], dataset, where)
+    _check_classified(schema, where)
     rules = []
     for column in schema.get("properties") or []:
         place = f"contract {where}, column {column['name']!r}"
-        if "classification" not in column:
-            raise ContractError(f"{place} has no classification; set one of {', '.join(Classification)}")
         rules.append(
             column_rule(
                 column["name"],
@@ -90,6 +89,16 @@ def _protection(column: Mapping[str, Any], place: str) -> Any:
     return found[0]["value"] if found else Protection.NONE
 
 
+def _check_classified(schema: dict[str, Any], where: str) -> None:
+    """All at once: of a contract that `airflow-secure scan` has made there may be many."""
+    names = [column["name"] for column in schema.get("properties") or [] if "classification" not in column]
+    if names:
+        have = f"column {names[0]!r} has" if len(names) == 1 else f"columns {quoted(names)} have"
+        raise ContractError(
+            f"contract {where}, {have} no classification; set one of {', '.join(Classification)}"
+        )
+
+
 def _choose(schema: list[dict[str, Any]], dataset: str | None, where: str) -> dict[str, Any]:
     is_object = dataset is not None and dataset.startswith("s3://")
     table = dataset.rpartition(".")[2] if dataset and not is_object else None
@@ -100,8 +109,9 @@ def _choose(schema: list[dict[str, Any]], dataset: str | None, where: str) -> di
     chosen = chosen or [item for item in schema if dataset is None or item["name"] == table]
     if len(chosen) != 1:
         known = quoted([item["name"] for item in schema]) or "nothing"
+        which = "it" if len(schema) == 1 else "the one that is meant"
         raise ContractError(
-            f"contract {where} describes {known}, none of them {dataset!r}: give the one that is meant this physicalName"
+            f"contract {where} describes {known}, and not {dataset!r}: give {which} this physicalName"
         )
     return chosen[0]
 

@@ -68,8 +68,12 @@ def _check_header(names: Sequence[str], where: str) -> None:
         raise ContractError(
             f"{where}: its first record looks like values, not like names of columns; if it has no header, say --no-header"
         )
-    if twice or not all(name.strip() for name in names):
-        raise ContractError(f"{where}: a column has no name, or two have the same: rename them")
+    unusable = [n for n, name in enumerate(names, 1) if name in twice or not name.strip()]
+    if unusable:  # by their numbers: what stands there may be values
+        which = ", ".join(map(str, unusable))
+        raise ContractError(
+            f"{where}: a column has no name, or two have the same: rename them (numbers {which})"
+        )
 
 
 @dataclass(frozen=True, slots=True)

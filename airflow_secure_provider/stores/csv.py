@@ -26,6 +26,7 @@ from .utf8 import is_utf8
 BLOCK_BYTES = 4 * 1024 * 1024
 """About 27,000 records of 150 bytes: inside the 16–32 thousand rows at which column protection is fastest."""
 _LONGEST_RECORD_BYTES = 16 * 1024 * 1024
+_UTF_8 = "convert it to UTF-8, or name its encoding (csv_options of operators, --encoding of scan)"
 
 
 class CsvReader:
@@ -101,7 +102,7 @@ class CsvReader:
         except python_csv.Error:  # a name of over 128 KiB
             names = []
         if names is None:
-            raise FormatError(f"{self._where}: not UTF-8, behind record 0; convert it to UTF-8")
+            raise FormatError(f"{self._where}: not UTF-8, in its header; {_UTF_8}")
         if not names:
             raise FormatError(f"{self._where}: its header can't be read; write it as plain or quoted names")
         self._ahead = self._ahead[len(record) :]
@@ -208,7 +209,7 @@ class CsvReader:
         if not text or "UTF8" in message or "UTF-8" in message:
             column = re.search(r"In CSV column #(\d+)", message)
             place = f" in column {self.columns[int(column[1])]!r}" if column else ""
-            return FormatError(f"{self._where}: not UTF-8{place}, {behind}; convert it to UTF-8")
+            return FormatError(f"{self._where}: not UTF-8{place}, {behind}; {_UTF_8}")
         return self._unreadable()
 
     def _unreadable(self) -> FormatError:

@@ -44,6 +44,11 @@ class FileFormat(StrEnum):
         return _ENDINGS[ending]
 
     @classmethod
+    def known(cls, path: Path) -> bool:
+        """Whether the ending tells."""
+        return path.suffix.lower() in _ENDINGS
+
+    @classmethod
     def of_key(cls, key: str) -> FileFormat:
         """Of an object, by its key's ending before that of a compression; CSV for an unknown one."""
         path = PurePosixPath(key)

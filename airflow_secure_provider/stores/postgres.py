@@ -188,7 +188,7 @@ def describe(connection: Connection, table: TableName) -> list[TableColumn]:
         ).fetchall()
     if not rows:
         raise StoreError(
-            f"table {table} does not exist in database {connection.info.dbname!r}; create it first"
+            f"table {table} does not exist in database {connection.info.dbname!r}; check its schema and name, or create it first"
         )
     return [TableColumn(*row) for row in rows]
 

@@ -43,7 +43,7 @@ def people(tmp_path: Path) -> Path:
 
 def test_a_contract_that_no_load_takes_before_its_author(people: Path) -> None:
     out, err = run(people, status=3)
-    with pytest.raises(ContractError, match="column 'id' has no classification"):
+    with pytest.raises(ContractError, match="columns 'id', 'note', 'level' have no classification"):
         from_odcs(out, "people")
     assert "3 rows; 3 of 6 columns are left to you" in err
     assert "ask     note     free_text" in err
@@ -98,6 +98,52 @@ def test_a_file_without_header(tmp_path: Path) -> None:
         ("column_2", "email"),
     ]
     assert json.loads(out)["rows"] == 2
+
+
+@pytest.mark.parametrize(("delimiter", "shown"), [(";", "';'"), ("|", "'|'"), ("\t", r"$'\t'")])
+def test_another_delimiter_is_asked_for(delimiter: str, shown: str, people: Path) -> None:
+    people.write_text(PEOPLE.replace(",", delimiter))
+    assert f"--delimiter {shown}" in run(people, status=1)[1]
+    assert "3 of 6 columns" in run(people, "--delimiter", delimiter, status=3)[1]
+
+
+def test_one_column_with_such_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "one.csv"
+    path.write_text("a|b\n1\n")
+    assert "1 of 1 columns" in run(path, "--delimiter", ",", status=3)[1]
+
+
+def test_another_encoding(people: Path) -> None:
+    people.write_bytes(PEOPLE.replace("Carla", "Zoë").encode("cp1252"))
+    assert "--encoding" in run(people, status=1)[1]
+    assert "found   Vorname" in run(people, "--encoding", "cp1252", status=3)[1]
+    assert "no such encoding" in run(people, "--encoding", "cp1252x", status=1)[1]
+
+
+def test_a_contract_is_not_overwritten(people: Path, tmp_path: Path) -> None:
+    contract = tmp_path / "people.odcs.yaml"
+    contract.write_text("mine")
+    _, err = run(people, "-o", contract, status=1)
+    assert "exists" in err
+    assert "found" not in err  # it has not read the file for nothing
+    assert contract.read_text() == "mine"
+
+
+def test_columns_without_names_are_told_by_number(tmp_path: Path) -> None:
+    path = tmp_path / "twice.csv"
+    path.write_text(f"id,{CANARY},,{CANARY}\n1,2,3,4\n")
+    assert "(numbers 2, 3, 4)" in run(path, status=1)[1]
+
+
+def test_a_table_takes_a_connection() -> None:
+    assert "--conn-id" in run("crm.people", status=2)[1]
+    assert "--conn-id" not in run("crm.csv", status=1)[1]
+
+
+def test_a_connection_that_is_not_there() -> None:
+    _, err = run("crm.people", "--conn-id", "crm_x", status=1)
+    assert err.endswith("define it in Airflow, or as AIRFLOW_CONN_CRM_X\n")
+    assert "Traceback" not in err
 
 
 def test_the_first_rows_only(people: Path) -> None:

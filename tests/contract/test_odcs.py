@@ -211,6 +211,8 @@ def test_missing_classification() -> None:
     assert refusal(changed("        classification: restricted\n", "")) == (
         "contract c.yaml, column 'ssn' has no classification; set one of public, internal, confidential, restricted"
     )
+    without = re.sub(" *classification: .*\n", "", CONTRACT)
+    assert "columns 'id', 'email', 'ssn'" in refusal(without)
 
 
 @pytest.mark.parametrize(
@@ -279,13 +281,13 @@ def test_one_of_several_objects(dataset: str, columns: int) -> None:
 @pytest.mark.parametrize("dataset", ["crm.people", None])
 def test_none_of_several_objects(dataset: str | None) -> None:
     assert refusal(CONTRACT + ORDERS, dataset) == (
-        f"contract c.yaml describes 'customers', 'orders', none of them {dataset!r}: "
+        f"contract c.yaml describes 'customers', 'orders', and not {dataset!r}: "
         "give the one that is meant this physicalName"
     )
 
 
 def test_the_only_object_is_another_table() -> None:
-    assert "none of them 'crm.people'" in refusal(CONTRACT, "crm.people")
+    assert "and not 'crm.people': give it this physicalName" in refusal(CONTRACT, "crm.people")
 
 
 def test_no_object() -> None:

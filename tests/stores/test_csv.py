@@ -308,7 +308,7 @@ def test_a_record_larger_than_the_limit() -> None:
     ("content", "message"),
     [
         (b"a,b\n1," + CANARY.encode() + b"\xff\n", "not UTF-8 in column 'b', behind record 0; convert"),
-        (b"a,\xff\n1,2\n", "not UTF-8, behind record 0; convert it to UTF-8"),
+        (b"a,\xff\n1,2\n", "not UTF-8, in its header; convert it to UTF-8"),
         (
             b"a,b\n" + b"1,2\n" * 500 + b"1," + CANARY.encode() + b"\xe9\n",
             "not UTF-8 in column 'b', behind record ",
