@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,8 @@ def set_up_lineage(
         raise ConfigurationError(f"{cfg} can't be read: {error.strerror}") from None
     replace_file(cfg, written_into(text, options))
     click.echo(f"{cfg}: [openlineage] transport and extractors are set; now `airflow-secure check`")
+    for name in sorted({f"AIRFLOW__OPENLINEAGE__{option.upper()}" for option in options} & set(os.environ)):
+        click.echo(f"{name} is set and goes before the file: unset it", err=True)
 
 
 @lineage.command("show")

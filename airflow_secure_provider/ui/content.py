@@ -95,7 +95,13 @@ def gather(reader: Reader, run: Run | None = None) -> Content | None:
         notes.append(
             f"Only the newest {MOST_ASSET_EVENTS:,} asset events are read; older ones are missing here."
         )
-    lineage = stored(conf.get("secure_provider", "lineage_store", fallback=""), _namespace())
+    store = conf.get("secure_provider", "lineage_store", fallback="")
+    if not store:
+        notes.append(
+            "No lineage store is named ([secure_provider] lineage_store): what stock operators read and wrote is missing "
+            "here, but for their assets."
+        )
+    lineage = stored(store, _namespace())
     from_store = [each for each in lineage.runs if reader.may_read_runs(each.dag_id)]
     reported = {each.key for each in told.runs}
     # An outlet of our operators names the dataset once more that their report names.

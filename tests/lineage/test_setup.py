@@ -102,6 +102,14 @@ def test_a_new_section(tmp_path: Path, before: str) -> None:
     assert cfg.read_text().startswith(before)
 
 
+def test_a_variable_that_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", "{}")
+    cfg = tmp_path / "airflow.cfg"
+    cfg.touch()
+    outcome = setup("--file", "/x", "--spool", "/var/spool", "--write", cfg)
+    assert outcome.stderr == "AIRFLOW__OPENLINEAGE__TRANSPORT is set and goes before the file: unset it\n"
+
+
 def test_no_file_is_made(tmp_path: Path) -> None:
     """With one that has this section only Airflow would write none, and each process would make up its own jwt_secret."""
     outcome = setup("--file", "/x", "--spool", "/var/spool", "--write", tmp_path / "airflow.cfg")

@@ -271,6 +271,17 @@ def test_a_run_of_which_nothing_is_known_says_so(client: Client, told: Tell) -> 
     assert "protected</span>" not in page
 
 
+def test_without_a_lineage_store_the_page_does_not_seem_whole(
+    client: Client, told: Tell, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that it shows may be protected while a stock operator copies the same in plaintext."""
+    told("load", report())
+    for path in ("", "run?dag_id=load&run_id=run-1"):
+        assert "No lineage store is named" in client("ana").get(f"{ROOT}/{path}").text
+    store_of([event("load", inputs=("s3://lake/people.csv",))], tmp_path, monkeypatch)
+    assert "No lineage store" not in client("ana").get(f"{ROOT}/").text
+
+
 def test_the_report_is_believed_before_the_lineage_store(
     client: Client, told: Tell, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
