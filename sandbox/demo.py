@@ -80,14 +80,15 @@ def _lineage(
     steps: Steps, world: World, directory: Path
 ) -> Iterator[tuple[Marquez | None, Mapping[str, str]]]:
     """With ``MARQUEZ=1`` a Marquez that gets the events too, and what Airflow needs for it."""
+    store = "AIRFLOW__SECURE_PROVIDER__LINEAGE_STORE"  # of the page "Data protection"
     if os.environ.get("MARQUEZ", "0") in ("", "0"):
-        yield None, world.airflow_environment
+        yield None, {**world.airflow_environment, store: world.events.as_uri()}
         return
     with Marquez(directory / "marquez", world.postgres, steps.told) as marquez:
         steps.done(f"Marquez {VERSION} is up; ask its API: {marquez.url}/api/v1/namespaces")
         setting = "AIRFLOW__OPENLINEAGE__TRANSPORT"
         transport = as_transport(marquez, world.airflow_environment[setting], keep=True)
-        yield marquez, {**world.airflow_environment, setting: transport}
+        yield marquez, {**world.airflow_environment, setting: transport, store: marquez.url}
 
 
 def _run(console: Console, steps: Steps, world: World, directory: Path) -> bool:
@@ -123,7 +124,7 @@ def _run(console: Console, steps: Steps, world: World, directory: Path) -> bool:
                     log = airflow.task_log("secure_customers", run_id, task)
                     console.print(f"{task}: {its}: {why(log)}", markup=False, style="red")
             if KEEP:
-                keep(console, world, airflow)
+                keep(console, world, airflow, marquez)
             return True
         seen = Seen(
             world,
@@ -142,7 +143,7 @@ def _run(console: Console, steps: Steps, world: World, directory: Path) -> bool:
         show(console, seen, results)
         failed = _tell_failures(console, results)
         if KEEP:
-            keep(console, world, airflow)
+            keep(console, world, airflow, marquez)
     return failed
 
 

@@ -11,16 +11,17 @@ from rich.console import Console
 
 from sandbox.airflow import Airflow
 from sandbox.making import DATABASE, LAKE
+from sandbox.marquez import Marquez
 from sandbox.world import World
 
 
-def keep(console: Console, world: World, airflow: Airflow) -> None:
+def keep(console: Console, world: World, airflow: Airflow, marquez: Marquez | None = None) -> None:
     """Returns on Ctrl-C, SIGTERM and SIGHUP, which :func:`sandbox.environment.unwind_on_signals` makes exceptions of.
 
     :raises ProcessError: when a part of Airflow ends by itself.
     """
     access = _write_access(world)
-    console.print(_told(world, airflow, access), highlight=False, markup=False, soft_wrap=True)
+    console.print(_told(world, airflow, access, marquez), highlight=False, markup=False, soft_wrap=True)
     try:
         while True:
             airflow.check()
@@ -56,13 +57,15 @@ def _write_access(world: World) -> Path:
     return path
 
 
-def _told(world: World, airflow: Airflow, access: Path) -> str:
+def _told(world: World, airflow: Airflow, access: Path, marquez: Marquez | None) -> str:
     postgres = world.postgres
     server = f"host={postgres.host} port={postgres.port} dbname={DATABASE} user={postgres.superuser}"
+    graph = f"  Marquez         {marquez.url}/api/v1/namespaces\n" if marquez else ""
     return f"""
 Still up, on this machine only. To stop and remove it all: Ctrl-C, or kill {os.getpid()}
   Airflow         {airflow.url}
                   There is no login: whoever reaches this port, as any user of this machine can, is its admin.
+                  How all is protected: {airflow.url}/data-protection/
   Passwords       {access}
                   Only you can read it. In a shell, `. {access}` sets what psql, aws and vault take.
   PostgreSQL      {server} sslmode=verify-full sslrootcert={postgres.ca_pem}
@@ -74,5 +77,5 @@ Still up, on this machine only. To stop and remove it all: Ctrl-C, or kill {os.g
   Lineage         {world.events}
                   What could not be written there waits in {world.events.parent / "spool"}
                   Look at it: .venv/bin/airflow-secure lineage show {DATABASE}.analytics.customers --events {world.events}
-  Logs            {airflow.process_logs_directory}
+{graph}  Logs            {airflow.process_logs_directory}
 """

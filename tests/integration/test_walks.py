@@ -1,4 +1,4 @@
-"""The tutorial, and the walk from an unknown CSV to a protected table, as a reader goes them: block by block, out of the docs."""
+"""The tutorial, and the walks that go on from it, as a reader goes them: block by block, out of the docs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.airflow
 TUTORIAL = (REPOSITORY / "docs/tutorial/first-load.md").read_text()
 SCAN = (REPOSITORY / "docs/howto/scan.md").read_text()
 WALK = SCAN.partition("\n## A walk\n")[2].partition("\n## ")[0]
+LINEAGE = (REPOSITORY / "docs/howto/lineage.md").read_text()
+GRAPH = LINEAGE.partition("\n## Ten minutes, without a server\n")[2].partition("\n## ")[0]
 _BLOCK = re.compile(r"(?P<before>.*?)^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`([\w./]+\.(?:py|yaml))`")
 
@@ -183,6 +185,25 @@ def test_without_the_look_there_is_no_load(reader: Reader, told: str) -> None:
     )
     said = reader.type([Block("sh", "! airflow dags test unseen 2>&1\n", None)])
     assert "have no classification" in said
+
+
+@pytest.mark.usefixtures("told")
+def test_from_airflow_cfg_to_the_graph(reader: Reader) -> None:
+    reader.save(GRAPH, "python")
+    *steps, in_airflow = blocks(GRAPH, "sh")
+    assert "airflow standalone" in in_airflow.text  # the page has tests of its own
+    told = reader.type(steps)
+    assert re.search(r"^ok +lineage +OpenLineage, file$", told, re.MULTILINE)
+    shown = said(GRAPH, "2026-").splitlines()
+    assert _without_places("\n".join(shown)) in _without_places(told)
+    assert '<br/>exposed"]:::exposed' in told
+    assert "eve@example.com" not in (reader.folder / "lineage.jsonl").read_text()
+    assert "crm.people" in (reader.folder / "lineage.jsonl").read_text()  # and ours
+
+
+def _without_places(text: str) -> str:
+    """Without times and ports."""
+    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|127\.0\.0\.1:\d+", "…", text)
 
 
 def _look(contract: Path, page: str) -> None:
