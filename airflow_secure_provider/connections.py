@@ -76,6 +76,24 @@ def connect_postgres(conn_id: str) -> Any:
     return PostgresHook(postgres_conn_id=conn_id).get_conn()
 
 
+def aws_config(hook: Any) -> Any:
+    """
+    The connection that an AWS hook has looked up.
+
+    :raises ConfigurationError: if it is not defined: the hook would go on as whoever the machine is, with a warning only.
+        `aws_default` need not be, which says just that.
+    """
+    from .errors import ConfigurationError
+
+    config = hook.conn_config
+    if hook.aws_conn_id and hook.aws_conn_id != hook.default_conn_name and not config:
+        raise ConfigurationError(
+            f"there is no connection {hook.aws_conn_id!r}: define it in Airflow; the machine's own credentials, which would take "
+            f"its place, count for {hook.default_conn_name!r} only"
+        )
+    return config
+
+
 class LeasedPostgres:
     """
     A PostgreSQL connection for a task that outlives its credentials::

@@ -237,9 +237,9 @@ def _bucket(bucket: str, aws_conn_id: str) -> Iterator[Finding]:
 
 
 def _client(aws_conn_id: str, service: str, region: str | None = None) -> Any:
-    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    from .aws import client
 
-    return AwsBaseHook(aws_conn_id=aws_conn_id, client_type=service, region_name=region).get_conn()
+    return client(aws_conn_id, service, region)
 
 
 def _read(location: str, aws_conn_id: str) -> bytes:

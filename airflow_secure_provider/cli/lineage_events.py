@@ -41,11 +41,10 @@ def _lines_of_file(path: Path) -> Iterator[str]:
 
 
 def _lines_in_s3(place: str, aws_conn_id: str) -> Iterator[str]:
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
     from ..stores.s3 import list_objects
+    from .aws import client as aws_client
 
-    client = S3Hook(aws_conn_id=aws_conn_id).get_conn()
+    client = aws_client(aws_conn_id, "s3")
     found = list_objects(client, place) if place.endswith("/") else [place]
     return chain.from_iterable(_lines_of_object(client, uri) for uri in found)
 

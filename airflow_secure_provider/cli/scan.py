@@ -174,24 +174,18 @@ class _Asked:
 
     @contextmanager
     def _object(self, dialect: Any, names: Any) -> Iterator[Columns]:
-        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-
         from ..errors import ContractError
         from ..model import Classification, ColumnRule, Protection
         from ..stores.formats import FileFormat
         from ..transfer import S3Source
-
-        def client(service: str, region: str | None = None) -> Any:
-            return AwsBaseHook(
-                aws_conn_id=self.aws_conn_id, client_type=service, region_name=region
-            ).get_conn()
+        from .aws import client
 
         def kms(arn: str) -> Any:
             parts = arn.split(":")
-            return client("kms", parts[3] if len(parts) > 3 else None)
+            return client(self.aws_conn_id, "kms", parts[3] if len(parts) > 3 else None)
 
         kind = FileFormat(self.read_as) if self.read_as else None
-        there = S3Source(client("s3"), kms, self.source, kind=kind, dialect=dialect)
+        there = S3Source(client(self.aws_conn_id, "s3"), kms, self.source, kind=kind, dialect=dialect)
         if there.transport_ahead.protocol == "none":
             raise ContractError(f"{self.source} would be read over plaintext http; use an https endpoint")
         rules = [ColumnRule(name, Classification.RESTRICTED, Protection.NONE) for name in names]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.configuration import conf
 
 from .. import leases
-from ..connections import resolve_connections, vault_backend
+from ..connections import aws_config, resolve_connections, vault_backend
 from ..contract.policy import BUILT_IN, Policy
 from ..contract.policy_document import from_document
 from ..contract.registry import Registry
@@ -70,7 +70,7 @@ class HookClients:
 
     def _client_of(self, hook: Any) -> Any:
         """A role that the connection assumes is assumed under the task run's name, if the connection names no other."""
-        config = hook.conn_config
+        config = aws_config(hook)
         if self._session_name and config.role_arn and config.assume_role_method == "assume_role":
             config.assume_role_kwargs.setdefault("RoleSessionName", self._session_name)
         return hook.get_conn()

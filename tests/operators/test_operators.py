@@ -391,6 +391,24 @@ def test_a_role_is_assumed_under_the_name_of_the_run(
         assert sts.get_caller_identity()["Arn"].endswith(f":assumed-role/reader/{expected}")
 
 
+def test_an_aws_connection_that_is_not_defined_is_not_replaced_by_the_machine(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a misspelt reveal_aws_conn_id would reveal as whoever the worker is."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", aws.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", aws.secret_key)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", aws.region)
+    key = "arn:aws:kms:eu-central-1:1:key/1"
+    clients = Execution(load(columns={"a": "none"}, aws_conn_id="lake_x"))
+    for take in (clients.s3_client, lambda: clients.kms_client(key)):
+        with pytest.raises(ConfigurationError, match="there is no connection 'lake_x'"):
+            take()
+    with pytest.raises(ConfigurationError, match="there is no connection 'reveal_x'"):
+        clients.kms_client(key, "reveal_x")
+    for given in ("aws_default", None):
+        Execution(load(columns={"a": "none"}, aws_conn_id=given)).s3_client()
+
+
 @pytest.mark.parametrize("given", [{}, {"on_suspected_pii": "refuse"}])
 def test_the_word_on_suspected_pii_reaches_the_transfer(given: dict[str, str]) -> None:
     task = load(columns={"a": "none"}, **given)

@@ -41,6 +41,13 @@ def test_an_encrypted_object(lake: Lake) -> None:
 
 
 @pytest.mark.usefixtures("connected")
+def test_another_connection_does_not_take_the_place_of_a_misspelt_one(lake: Lake) -> None:
+    done = run(lake.put(lake.encrypt(BODY.encode()).data), "--aws-conn-id", "lake_x")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "there is no connection 'lake_x'" in done.stderr
+
+
+@pytest.mark.usefixtures("connected")
 def test_an_altered_object_tells_nothing(lake: Lake) -> None:
     message = lake.encrypt(BODY.encode(), frame_length=1024)
     done = run(lake.put(message.flipped(message.last_frame + 40)), "--aws-conn-id", "lake")
