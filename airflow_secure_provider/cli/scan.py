@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,7 @@ from .io import expect_new, logs_apart, new_file, open_
 if TYPE_CHECKING:
     from ..discovery.judging import Finding
     from ..inspection.scan import Columns, Scan
+    from ..model import AtRest
     from ..stores.formats import FileFormat
 
 _CLASSES = click.Choice(["public", "internal", "confidential", "restricted"])
@@ -139,9 +140,11 @@ class _Asked:
 
     @contextmanager
     def _file(self, header: bool, names: Any) -> Iterator[Columns]:
+        from ..errors import ConfigurationError
+        from ..objects.compression import Decompressed
         from ..stores.csv_dialect import CsvDialect
         from ..stores.files import open_reader
-        from ..stores.formats import FileFormat
+        from ..stores.formats import Compression, FileFormat
 
         said = {"delimiter": self.delimiter, "encoding": self.encoding}
         dialect = CsvDialect.of({"header": header} | {name: value for name, value in said.items() if value})
@@ -155,8 +158,12 @@ class _Asked:
                 f"there is no file {self.source}; of a table say --conn-id or --database too"
             )
         with open_(path) as file:
-            kind = FileFormat.of(path, self.read_as)
-            yield self._split(open_reader(file, self.source, kind, {}, dialect, names), kind)
+            codec = Compression.of_key(path.name)
+            kind = FileFormat.of(path.with_suffix("") if codec else path, self.read_as)
+            if codec and kind is FileFormat.PARQUET:
+                raise ConfigurationError(f"{path}: Parquet is compressed inside; unpack the file first")
+            content = Decompressed(_Plain(file), codec.value, self.source) if codec else file
+            yield self._split(open_reader(content, self.source, kind, {}, dialect, names), kind)
 
     def _split(self, opened: Columns, kind: FileFormat) -> Columns:
         """With the wrong delimiter a CSV is one column wide, of which nothing could be said."""
@@ -222,6 +229,25 @@ class _Asked:
         import psycopg
 
         return psycopg.connect(self.database or "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A local file, as what inflates objects takes it."""
+
+    file: IO[bytes]
+
+    @property
+    def at_rest(self) -> AtRest:
+        from ..model import AtRest
+
+        return AtRest()
+
+    def read(self, size: int, /) -> bytes:
+        return self.file.read(size)
+
+    def finish(self) -> None:
+        """Nothing authenticates it."""
 
 
 def _yaml(body: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import subprocess
 import sys
@@ -111,6 +112,20 @@ def test_one_column_with_such_a_name(tmp_path: Path) -> None:
     path = tmp_path / "one.csv"
     path.write_text("a|b\n1\n")
     assert "1 of 1 columns" in run(path, "--delimiter", ",", status=3)[1]
+
+
+def test_compressed_files(people: Path, tmp_path: Path) -> None:
+    plain = run(people, "--json", status=3)[0]
+    for name, codec in (("people.csv.gz", "gzip"), ("people.csv.zst", "zstd")):
+        packed = pa.compress(PEOPLE.encode(), codec=codec, asbytes=True)
+        if codec == "gzip":
+            packed = gzip.compress(PEOPLE.encode())
+        (tmp_path / name).write_bytes(packed)
+        assert run(tmp_path / name, "--json", status=3)[0] == plain
+        (tmp_path / name).write_bytes(packed[:-9])
+        assert codec in run(tmp_path / name, status=1)[1]
+    (tmp_path / "people.parquet.gz").touch()
+    assert "unpack" in run(tmp_path / "people.parquet.gz", status=1)[1]
 
 
 def test_another_encoding(people: Path) -> None:
