@@ -16,8 +16,8 @@ _WORDS: Mapping[Kind, str] = {
         "puhelin puhelinnumero gsm"
     ),
     Kind.PAYMENT_CARD: (
-        "pan cardnumber card-number card-no creditcard credit-card cc-number ccnumber kreditkarte kartennummer carte-bancaire "
-        "tarjeta carta-di-credito numero-cartao kaartnummer debit-card"
+        "pan cardnumber card-number card-no cardno cardnum creditcard credit-card cc-number ccnumber ccnum "
+        "kreditkarte kartennummer karten-nr kartennr carte-bancaire tarjeta carta-di-credito numero-cartao kaartnummer debit-card"
     ),
     Kind.NATIONAL_ID: (
         "ssn social-security socialsecurity national-id nationalid nino national-insurance nhs nhs-number bsn "

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from ..connections import aws_config
 from ..errors import ConfigurationError, SecureProviderError, StoreError
 from ..lineage.names import decoded, renamed
 from .events import task_run
@@ -182,7 +183,9 @@ def _s3_tail(bucket: str, key: str, conn_id: str | None, budget: _Budget) -> byt
         connect_timeout=MOST_SECONDS, read_timeout=MOST_SECONDS, retries={"total_max_attempts": 1}
     )
     try:
-        client = S3Hook(aws_conn_id=conn_id, config=patience).get_conn()
+        hook = S3Hook(aws_conn_id=conn_id, config=patience)
+        aws_config(hook)
+        client = hook.get_conn()
     except Exception as error:  # noqa: BLE001
         # A secrets backend raises what it likes, and its message may tell more than a page may show.
         raise StoreError(f"the AWS connection can't be used ({type(error).__name__}).") from None

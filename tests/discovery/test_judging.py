@@ -189,3 +189,10 @@ def test_any_text_can_be_looked_at(values: list[str | None], batches: int) -> No
     assert finding.verdict in ("found", "ask", "nothing")
     assert not finding.why.startswith("its values are")  # so none of it broke a look
     assert all(0 < each.share <= 1 for each in finding.evidence)
+
+
+@pytest.mark.parametrize("name", ["cardno", "ccnum", "kunden_kartennr", "Karten-Nr."])
+def test_a_name_that_says_card_is_asked_about(name: str) -> None:
+    """Whatever stands there: these are no card numbers, by their check digits."""
+    found = looked_at(name, ["4561930468726215", "5820918869382484", "5888112010199629"])
+    assert (found.verdict, found.kind) == ("ask", Kind.PAYMENT_CARD)

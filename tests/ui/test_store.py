@@ -251,7 +251,8 @@ def test_an_object_in_s3(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.notes == ()
     assert stored("s3://lineage-page/empty?aws_conn_id=lake", NAMESPACE) == lineage_store.Stored()
     assert "S3 answers 404" in stored("s3://lineage-page/none?aws_conn_id=lake", NAMESPACE).notes[0]
-    assert "could not be read" in stored("s3://lineage-page/none?aws_conn_id=none", NAMESPACE).notes[0]
+    (note,) = stored("s3://lineage-page/none?aws_conn_id=none", NAMESPACE).notes
+    assert "the AWS connection can't be used (ConfigurationError)" in note
     lineage_store._KEPT.clear()
     monkeypatch.setattr(lineage_store, "MOST_BYTES", 9_000)
     found = stored(url, NAMESPACE)
