@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from .contract.contract import Contract
+from .contract.contract import Contract, names_some
 from .crypto.keyset import Keyset
 from .errors import ConfigurationError, ContractError
 from .model import ColumnRule, ColumnStatus, Protection
@@ -68,6 +68,10 @@ def reveal_file(
     columns = reader.columns
     unknown = [name for name in columns if name not in known]
     if unknown:
+        if not names_some(columns, known):
+            raise ContractError(
+                f"{where}: none of the {len(columns)} names in its header is a column of the contract; is there a header?"
+            )
         raise ContractError(
             f"{where}: column {unknown[0]!r} is not in the contract; name its dataset, or add the column"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,13 @@ class Contract:
     def mismatches(self, columns: Sequence[str], *, extra_columns: str = "refuse") -> list[str]:
         """How a source's columns differ from the contract's, in words."""
         known = {rule.name: rule for rule in self.rules}
+        if columns and not names_some(columns, known):
+            problem = (
+                f"none of the {len(columns)} names in its header is a column of contract {self.ref.id!r}, which has "
+                f"{quoted(list(known))}; they are not told, since they may be values: is there a header, and is the "
+                "delimiter the right one (csv_options)?"
+            )
+            return [problem]
         twice = sorted({name for name in columns if list(columns).count(name) > 1})
         missing = [name for name in known if name not in columns]
         extra = [name for name in dict.fromkeys(columns) if name not in known]
@@ -143,6 +150,11 @@ def reference(body: Mapping[str, Any], owners: tuple[Owner, ...] = ()) -> Contra
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), default=str)
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     return ContractRef(str(body["id"]), str(body["version"]), digest, owners)
+
+
+def names_some(header: Sequence[str], known: Collection[str]) -> bool:
+    """Whether a first record names a column that is known, if only in another case. If not, it may be the first row of values."""
+    return not {name.casefold() for name in known}.isdisjoint(name.casefold() for name in header)
 
 
 def quoted(names: Sequence[str]) -> str:

@@ -167,6 +167,16 @@ def test_no_rows(tmp_path: Path, keys: list[Any], kind: str) -> None:
     assert read(hidden) == []
 
 
+@pytest.mark.parametrize("command", ["protect", "reveal"])
+def test_a_file_without_header_is_refused_unquoted(tmp_path: Path, keys: list[Any], command: str) -> None:
+    (tmp_path / "in.csv").write_bytes(b"7,ana@example.com,123-45-6789\n")
+    done = run(command, tmp_path / "in.csv", *keys, "-o", tmp_path / "out.csv")
+    assert done.returncode == 1
+    assert b"is there a header" in done.stderr
+    assert b"ana@" not in done.stderr
+    assert b"123-45" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

@@ -144,6 +144,23 @@ def test_columns_that_do_not_match(contract: Contract, columns: list[str], messa
     assert str(caught.value) == f"{SOURCE}: {message}"
 
 
+@pytest.mark.parametrize("extra_columns", ["refuse", "drop"])
+def test_a_first_record_of_values_is_not_told(contract: Contract, extra_columns: str) -> None:
+    """A CSV without a header: what would be quoted as names of columns are somebody's data."""
+    with pytest.raises(ContractError) as caught:
+        contract.match(["7", "ana@example.com", "ana@example.com"], SOURCE, extra_columns=extra_columns)
+    assert "ana" not in str(caught.value)
+    assert str(caught.value).startswith(
+        f"{SOURCE}: none of the 3 names in its header is a column of contract 'inline:crm.customers', "
+        "which has 'id', 'email', 'notes'; "
+    )
+
+
+def test_names_in_another_case_are_names(contract: Contract) -> None:
+    with pytest.raises(ContractError, match="column 'ID', 'Email' is not classified"):
+        contract.match(["ID", "Email"], SOURCE)
+
+
 def test_everything_that_is_off_in_one_message(contract: Contract) -> None:
     with pytest.raises(ContractError) as caught:
         contract.match(["id", "id", "phone", "phone", "fax"], SOURCE)

@@ -426,8 +426,12 @@ def with_header(*names: str) -> bytes:
         ),
         ((*HEADER, "email"), ("column 'email' stands twice", "rename or remove one")),
         (("id", "Email", *HEADER[2:]), ("column 'email'", "is missing", "column 'Email' is not classified")),
+        (
+            ("7", f"{CANARY}@example.com", CANARY, CANARY, "1.5", f"{CANARY} called"),
+            ("none of the 6 names in its header is a column", "is there a header"),
+        ),
     ],
-    ids=["unclassified", "missing", "duplicated", "another case"],
+    ids=["unclassified", "missing", "duplicated", "another case", "none at all"],
 )
 def test_columns_of_the_source(
     world: World, refuses: Refuses, header: tuple[str, ...], says: tuple[str, ...]
