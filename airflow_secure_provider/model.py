@@ -146,14 +146,15 @@ class ContractRef:
     owners: tuple[Owner, ...] = ()
 
 
-SCHEMES = ("client-side", "SSE-KMS", "DSSE-KMS", "SSE-S3", "SSE-C", "volume", "none", "unknown")
+SCHEMES = ("client-side", "SSE-KMS", "DSSE-KMS", "SSE-S3", "SSE-C", "SSE", "volume", "none", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class AtRest:
     """How a store keeps the bytes.
 
-    :param scheme: client-side, SSE-KMS, DSSE-KMS, SSE-S3, SSE-C, volume, none or unknown.
+    :param scheme: client-side, SSE-KMS, DSSE-KMS, SSE-S3, SSE-C, SSE (by the store, which does not say under whose key), volume,
+        none or unknown.
     """
 
     scheme: str = "unknown"

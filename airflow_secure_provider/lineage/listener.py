@@ -46,6 +46,7 @@ def on_starting(component: Any) -> None:
     """In a task's own process, before its DAG file is parsed."""
     if type(component).__name__ == "TaskRunnerMarker":
         _enter()
+        watch()  # a DAG file that takes classes out of their modules would have them unwatched
 
 
 @hookimpl(tryfirst=True)

@@ -6,12 +6,21 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..model import AtRest, DatasetRef, DatasetStatus, Evidence, InTransit
-from ..stores.s3 import with_declared
+from ..model import AtRest, DatasetRef, DatasetStatus, InTransit
+from ..stores.s3 import SHOWN, with_declared
 from ..stores.tls import weaker
 from .facets import encryption
 
 _MOST_OBJECTS = 10_000
+
+# Where each dataset comes over connections of its own; a database's tables come over its one. And the schemes that such a store
+# tells of a dataset that is encrypted so.
+_SHOWN = {
+    "s3": SHOWN,
+    "gs": frozenset({"SSE-KMS", "SSE-C"}),
+    "wasbs": frozenset({"SSE-C", "SSE"}),
+    "kafka": frozenset[str](),
+}
 
 
 class Observations:
@@ -54,10 +63,9 @@ class Observations:
             return [name for where, name in self._written if where == namespace]
 
     def travelled(self, namespace: str, name: str, in_transit: InTransit) -> None:
-        """How a connection was protected. Of a database it counts for all of the namespace's datasets, of a bucket for the object alone."""
+        """How a connection was protected. Of a database it counts for all of the namespace's datasets, of others for the one alone."""
         with self._lock:
-            # Of a bucket each object comes over a connection of its own; a database's tables come over its one.
-            everywhere = set() if namespace.startswith("s3://") else {(namespace, "")}
+            everywhere = set() if _scheme(namespace) in _SHOWN else {(namespace, "")}
             for key in {(namespace, _plain(name))} | everywhere:
                 before = self._in_transit.get(key)
                 if len(self._in_transit) < _MOST_OBJECTS or before is not None:
@@ -65,20 +73,26 @@ class Observations:
 
     def facet(self, namespace: str, name: str) -> dict[str, Any]:
         """The encryption facet of a dataset, as JSON; what nobody saw or declared is unknown."""
+        shown = _SHOWN.get(_scheme(namespace))
         with self._lock:
-            at_rest = self._at_rest.get((namespace, _plain(name)), AtRest())
+            told = self._at_rest.get((namespace, _plain(name)))
             known = self._in_transit
             in_transit = known.get((namespace, _plain(name)))
-            if in_transit is None and not namespace.startswith("s3://"):
+            if in_transit is None and shown is None:
                 in_transit = known.get((namespace, ""))
             in_transit = in_transit or InTransit()
         declared = self.declared().get(namespace)
-        if at_rest.evidence is Evidence.OBSERVED and namespace.startswith("s3://"):
-            at_rest = with_declared(at_rest, declared, f"{namespace}/{name}")
+        at_rest = told or AtRest()
+        if told is not None and shown is not None:
+            at_rest = with_declared(told, declared, f"{namespace}/{name}", shown)
         elif declared is not None and not at_rest.encrypted:
             at_rest = declared
         dataset = DatasetRef(namespace, name, "")
         return encryption(DatasetStatus(dataset, at_rest, in_transit))
+
+
+def _scheme(namespace: str) -> str:
+    return namespace.partition("://")[0]
 
 
 def _plain(name: str) -> str:

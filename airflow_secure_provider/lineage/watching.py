@@ -1,4 +1,5 @@
-"""Watches the hooks of stock operators in a task's own process: S3 through botocore, databases through their hooks.
+"""Watches the hooks of stock operators in a task's own process: S3 through botocore, databases through their hooks, others through
+their SDKs.
 
 Nothing here may fail a task, or send a request or a statement of its own.
 """
@@ -17,7 +18,10 @@ from ..stores.s3_writing import connection_of
 from ..stores.tls import transport_of
 from .copying import watch_copies
 from .observations import OBSERVED
+from .watching_azure import watch_azure
 from .watching_databases import watch_databases
+from .watching_gcs import watch_gcs
+from .watching_kafka import watch_kafka
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,9 @@ def watch() -> None:
     wrapt.register_post_import_hook(_watch_s3, "botocore.handlers")
     watch_databases()
     watch_copies()
+    watch_gcs()
+    watch_azure()
+    watch_kafka()
 
 
 def _watch_s3(handlers: Any) -> None:

@@ -37,7 +37,7 @@ _SCHEMES = {
     "aws:kms:dsse": ("DSSE-KMS", "AES-256, twice", "aws-kms"),
 }
 
-_SHOWN = frozenset({"SSE-S3", "SSE-KMS", "DSSE-KMS", "SSE-C"})
+SHOWN = frozenset({"SSE-S3", "SSE-KMS", "DSSE-KMS", "SSE-C", "SSE"})
 """What S3 tells of an object that is encrypted so."""
 
 
@@ -295,18 +295,23 @@ def observed(head: Mapping[str, Any]) -> AtRest:
     return AtRest("none", evidence=Evidence.OBSERVED, note="S3 shows no encryption")
 
 
-def with_declared(observed: AtRest, declared: AtRest | None, where: str) -> AtRest:
-    """What S3 shows, held against what people declared of it.
+def with_declared(
+    observed: AtRest, declared: AtRest | None, where: str, shown: frozenset[str] = SHOWN
+) -> AtRest:
+    """What a store shows, held against what people declared of it.
 
-    A declaration fills in what S3 can't show, such as the encryption of the volume below a compatible store. What S3 would show
-    and does not is a contradiction: it counts as not encrypted, and is warned of.
+    A declaration fills in what the store can't show, such as the encryption of the volume below one that is compatible with S3.
+    What it would show and does not is a contradiction: it counts as not encrypted, and is warned of.
+
+    :param shown: the schemes that the store tells of an object that is encrypted so.
     """
     if declared is None:
         return observed
     other_key = (
         declared.key_id is not None and observed.key_id is not None and declared.key_id != observed.key_id
     )
-    if declared.scheme in _SHOWN and (declared.scheme != observed.scheme or other_key):
+    as_declared = declared.scheme == observed.scheme or (declared.scheme == "SSE" and observed.encrypted)
+    if declared.scheme in shown and (other_key or not as_declared):
         note = (
             f"declared {declared.scheme} {declared.key_id or ''}".strip()
             + f", observed {observed.scheme}"

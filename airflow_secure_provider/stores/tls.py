@@ -21,7 +21,8 @@ def transport_of(connection: Any, answer: Any = None) -> InTransit:
     if socket is None:
         return InTransit()
     if not isinstance(socket, ssl.SSLSocket):
-        return InTransit(protocol="none", evidence=Evidence.OBSERVED)
+        plain = isinstance(socket, socket_module.socket)  # others, such as pyOpenSSL's, nobody here can read
+        return InTransit(protocol="none", evidence=Evidence.OBSERVED) if plain else InTransit()
     cipher = socket.cipher()
     verified = socket.context.verify_mode is ssl.CERT_REQUIRED and bool(
         socket.context.check_hostname or getattr(connection, "is_verified", False)
