@@ -18,10 +18,7 @@ from ..stores.s3_writing import connection_of
 from ..stores.tls import transport_of
 from .copying import watch_copies
 from .observations import OBSERVED
-from .watching_azure import watch_azure
 from .watching_databases import watch_databases
-from .watching_gcs import watch_gcs
-from .watching_kafka import watch_kafka
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +28,14 @@ _TELLING = frozenset(
 )
 _MAKING = frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload"})
 _CONTEXT = "secure_provider"
+
+# Of most tasks none is imported, and then what watches it is not either.
+_SDKS = {
+    "google.cloud.storage": "watching_gcs:watch_gcs",
+    "azure.storage.blob": "watching_azure:watch_azure",
+    # All classes of confluent_kafka are made of two, which it takes from here.
+    "confluent_kafka.cimpl": "watching_kafka:watch_kafka",
+}
 _installed = False
 
 
@@ -44,9 +49,8 @@ def watch() -> None:
     wrapt.register_post_import_hook(_watch_s3, "botocore.handlers")
     watch_databases()
     watch_copies()
-    watch_gcs()
-    watch_azure()
-    watch_kafka()
+    for sdk, watcher in _SDKS.items():
+        wrapt.register_post_import_hook(f"{__package__}.{watcher}", sdk)
 
 
 def _watch_s3(handlers: Any) -> None:

@@ -22,14 +22,9 @@ _ADDRESS = re.compile(r"localhost|[0-9.]+|\[.*\]")
 _WHOLE = frozenset({"", "blocklist", "appendblock", "copy"})
 
 
-def watch_azure() -> None:
-    """From now on in this process and its forks, once the task imports the SDK."""
-    wrapt.register_post_import_hook(
-        lambda blob: wrapt.register_post_import_hook(
-            _watch_transport, "azure.core.pipeline.transport._requests_basic"
-        ),
-        "azure.storage.blob",
-    )
+def watch_azure(blob: Any) -> None:
+    """From now on in this process and its forks, since the task has imported the SDK."""
+    wrapt.register_post_import_hook(_watch_transport, "azure.core.pipeline.transport._requests_basic")
 
 
 def at_rest(headers: Mapping[str, str]) -> AtRest | None:
@@ -57,6 +52,7 @@ def at_rest(headers: Mapping[str, str]) -> AtRest | None:
     )
 
 
+@harmless
 def _watch_transport(module: Any) -> None:
     original = module.RequestsTransport.open
 

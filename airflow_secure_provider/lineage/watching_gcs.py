@@ -28,12 +28,9 @@ _LARGEST_BYTES = 64 * 1024
 _KEYLESS = "the object names no key of its owner; that Google then encrypts it by itself is documented, and not shown"
 
 
-def watch_gcs() -> None:
-    """From now on in this process and its forks, once the task imports the client."""
-    wrapt.register_post_import_hook(
-        lambda storage: wrapt.register_post_import_hook(_watch_sessions, "google.auth.transport.requests"),
-        "google.cloud.storage",
-    )
+def watch_gcs(storage: Any) -> None:
+    """From now on in this process and its forks, since the task has imported the client."""
+    wrapt.register_post_import_hook(_watch_sessions, "google.auth.transport.requests")
 
 
 def at_rest(described: Mapping[str, Any]) -> AtRest:
@@ -53,6 +50,7 @@ def at_rest(described: Mapping[str, Any]) -> AtRest:
     return AtRest(note=_KEYLESS)
 
 
+@harmless
 def _watch_sessions(module: Any) -> None:
     original = module.AuthorizedSession.request
 

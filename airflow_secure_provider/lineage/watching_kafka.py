@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import wrapt
-
 from ..model import Evidence, InTransit
 from .observations import OBSERVED
 from .watching_requests import harmless
@@ -28,13 +26,20 @@ _CERTIFICATES = (
     "ssl.engine.location",
 )
 _CALLBACKS = ("callback", "on_delivery")
-_TOLD = "_secure_provider_told"
 
 
-def watch_kafka() -> None:
-    """From now on in this process and its forks, once the task imports the client."""
-    # Everything else of the package is made of two classes, which it takes from here.
-    wrapt.register_post_import_hook(_watch_clients, "confluent_kafka.cimpl")
+@harmless
+def watch_kafka(module: Any) -> None:
+    """From now on in this process and its forks, since the task has imported the clients."""
+    library: int = module.libversion()[1]
+    for make in (_producer, _consumer):
+        name = make.__name__.strip("_").capitalize()
+        original = getattr(module, name)
+        made = _renamed(make(original, library), original)
+        # Where the DAG file was faster, as in ``dags test``, it and the hooks have the class already.
+        for each in [*sys.modules.values()]:
+            if getattr(each, "__dict__", {}).get(name) is original:
+                setattr(each, name, made)
 
 
 def in_transit(settings: Mapping[str, Any], library: int) -> InTransit:
@@ -111,32 +116,24 @@ class _Client:
         return delivered
 
 
-def _watch_clients(module: Any) -> None:
-    library: int = module.libversion()[1]
-    for make in (_producer, _consumer):
-        name = make.__name__.strip("_").capitalize()
-        original = getattr(module, name)
-        made = _renamed(make(original, library), original)
-        # Where the DAG file was faster, as in ``dags test``, it and the hooks have the class already.
-        for each in [*sys.modules.values()]:
-            if getattr(each, "__dict__", {}).get(name) is original:
-                setattr(each, name, made)
-
-
 def _producer(original: Any, library: int) -> Any:
+    produce = original.produce
+
     class Producer(original):  # type: ignore[misc]  # a class that is known when the task imports it
+        _secure_provider_told: _Client | None = None
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             _remember(self, library, args, kwargs)
 
-        def produce(self, topic: str, *args: Any, **kwargs: Any) -> Any:
-            told: _Client | None = getattr(self, _TOLD, None)
+        def produce(self, topic: str, *args: Any, **kwargs: Any) -> Any:  # for each message, so it is short
+            told: _Client | None = self._secure_provider_told
             if told is not None and topic not in told.topics:
                 told.produced(topic, 3, args, kwargs)
-            return super().produce(topic, *args, **kwargs)
+            return produce(self, topic, *args, **kwargs)
 
         def produce_batch(self, topic: str, *args: Any, **kwargs: Any) -> Any:
-            told: _Client | None = getattr(self, _TOLD, None)
+            told: _Client | None = self._secure_provider_told
             if told is not None and topic not in told.topics:
                 told.produced(topic, 2, args, kwargs)
             return super().produce_batch(topic, *args, **kwargs)
@@ -146,20 +143,22 @@ def _producer(original: Any, library: int) -> Any:
 
 def _consumer(original: Any, library: int) -> Any:
     class Consumer(original):  # type: ignore[misc]  # as above
+        _secure_provider_told: _Client | None = None
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             _remember(self, library, args, kwargs)
 
         def poll(self, *args: Any, **kwargs: Any) -> Any:
             message = super().poll(*args, **kwargs)
-            told: _Client | None = getattr(self, _TOLD, None)
+            told: _Client | None = self._secure_provider_told
             if told is not None:
                 told.received(message)
             return message
 
         def consume(self, *args: Any, **kwargs: Any) -> Any:
             messages = super().consume(*args, **kwargs)
-            told: _Client | None = getattr(self, _TOLD, None)
+            told: _Client | None = self._secure_provider_told
             if told is not None:
                 for each in messages:
                     told.received(each)
@@ -171,7 +170,7 @@ def _consumer(original: Any, library: int) -> Any:
 @harmless
 def _remember(client: Any, library: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     given = args[0] if args and isinstance(args[0], Mapping) else {}
-    setattr(client, _TOLD, _Client({**given, **kwargs}, library))
+    client._secure_provider_told = _Client({**given, **kwargs}, library)
 
 
 def _renamed(made: Any, original: Any) -> Any:
