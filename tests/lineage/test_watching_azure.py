@@ -22,13 +22,9 @@ SCHEMA = json.loads((REPOSITORY / "docs/formats/EncryptionDatasetFacet.json").re
 
 SCRIPT = """
 import json, sys
-url, plain_url, ca, when = sys.argv[1:]
+url, plain_url, ca = sys.argv[1:]
 from airflow_secure_provider.lineage.observations import OBSERVED
-from airflow_secure_provider.lineage import watching_azure
 from airflow_secure_provider.lineage.watching import watch
-if when == "early":
-    watch()
-assert "azure.core" not in sys.modules
 from azure.storage.blob import BlobServiceClient, CustomerProvidedEncryptionKey
 watch()
 key = "a2V5" * 4  # of the account; never in what is seen
@@ -66,6 +62,7 @@ for name, where, verify in (("loose", url, False), ("plain", plain_url, True)):
     connected(where, verify, name).upload_blob("x.csv", b"x")
     found[name] = OBSERVED.facet(f"wasbs://{name}@account", "x.csv")
 
+from airflow_secure_provider.lineage import watching_azure
 def broken(*_):
     raise RuntimeError("of the watching")
 watching_azure.how_it_came = watching_azure._stores = broken
@@ -77,13 +74,11 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module", params=["early", "late"])
-def found(
-    authority: Authority, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def found(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder: Path = tmp_path_factory.mktemp("azure")
     with TlsServer(azure(), "owner", authority) as server, TlsServer(azure(), "owner", None) as plain:
-        arguments = (server.url, plain.url, str(authority.ca_pem), request.param)
+        arguments = (server.url, plain.url, str(authority.ca_pem))
         run = subprocess.run(
             [sys.executable, "-W", "ignore:Unverified", "-c", SCRIPT, *arguments],
             env=clean_environment(folder / "home", AIRFLOW_HOME=str(folder / "airflow")),

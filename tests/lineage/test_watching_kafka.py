@@ -37,7 +37,7 @@ from confluent_kafka.serialization import StringSerializer
 
 def settings(where, **more):
     tls = {"security.protocol": "ssl", "ssl.ca.location": ca} if where != "plain" else {}
-    return {"bootstrap.servers": places[where], "log_level": 0, "message.timeout.ms": 1000 if where == "wrong name" else 20_000, **tls,
+    return {"bootstrap.servers": places[where], "log_level": 0, "message.timeout.ms": 300 if where == "wrong name" else 20_000, **tls,
             **{name.replace("_", "."): value for name, value in more.items()}}
 
 def seen(where, topic):
@@ -93,7 +93,7 @@ except KafkaException as error:
 
 OBSERVED.clear()
 def consumer_of(*topics):
-    given = settings("tls", group_id="g")
+    given = settings("tls", group_id="g", fetch_wait_max_ms=20)
     del given["message.timeout.ms"]
     consumer = Consumer(given)
     # Assigned, since a group takes seconds to come together.
