@@ -64,6 +64,35 @@ def test_a_declaration_fills_in_and_is_contradicted() -> None:
     assert facet(seen)["atRest"]["evidence"] == "contradicted"
 
 
+@pytest.mark.parametrize(
+    ("namespace", "seen_there", "declared", "status", "evidence"),
+    [
+        # What Google documents may be declared, since no answer can say it or belie it.
+        ("gs://b", AtRest(note="no key"), "SSE", "protected", "declared"),
+        ("gs://b", AtRest(note="no key"), "volume", "protected", "declared"),
+        ("gs://b", AtRest(note="no key"), "SSE-KMS", "unknown", "contradicted"),
+        ("gs://b", AtRest("SSE-KMS", evidence=Evidence.OBSERVED), "SSE", "protected", "observed"),
+        # Azure says whether, and never under whose key of the account.
+        ("wasbs://c@a", AtRest("SSE", evidence=Evidence.OBSERVED), "SSE-KMS", "protected", "observed"),
+        ("wasbs://c@a", AtRest("none", evidence=Evidence.OBSERVED), "SSE", "exposed", "contradicted"),
+        ("wasbs://c@a", AtRest("SSE-C", evidence=Evidence.OBSERVED), "SSE", "protected", "observed"),
+        ("wasbs://c@a", AtRest("SSE", evidence=Evidence.OBSERVED), "SSE-C", "unknown", "contradicted"),
+        ("s3://b", AtRest("none", evidence=Evidence.OBSERVED), "SSE", "exposed", "contradicted"),
+        ("kafka://h:1", None, "volume", "protected", "declared"),
+    ],
+)
+def test_a_declaration_is_held_against_what_this_store_would_show(
+    namespace: str, seen_there: AtRest | None, declared: str, status: str, evidence: str
+) -> None:
+    seen = Observations()
+    seen.travelled(namespace, "k", TLS)
+    if seen_there is not None:
+        seen.stored(namespace, "k", seen_there)
+    seen.declared = lambda: {namespace: AtRest(declared, evidence=Evidence.DECLARED)}
+    found = facet(seen, namespace)
+    assert (found["status"], found["atRest"]["evidence"]) == (status, evidence)
+
+
 SCRIPT = """
 import json, os, sys
 from airflow_secure_provider.lineage.observations import OBSERVED
@@ -154,15 +183,16 @@ def test_a_connection_that_proves_little(postgres: Postgres, mode: str) -> None:
     OBSERVED.clear()
 
 
-def test_an_object_that_nobody_touched_was_not_observed() -> None:
+@pytest.mark.parametrize("namespace", ["s3://b", "gs://b", "wasbs://c@a", "kafka://h:1"])
+def test_an_object_that_nobody_touched_was_not_observed(namespace: str) -> None:
     """Whatever came out of its bucket, over whichever connection."""
     seen = Observations()
-    seen.declared = lambda: {"s3://b": AtRest("volume", evidence=Evidence.DECLARED)}
-    seen.travelled("s3://b", "other", TLS)
-    seen.travelled("s3://b", "", TLS)
-    found = facet(seen, name="secret.csv")
+    seen.declared = lambda: {namespace: AtRest("volume", evidence=Evidence.DECLARED)}
+    seen.travelled(namespace, "other", TLS)
+    seen.travelled(namespace, "", TLS)
+    found = facet(seen, namespace, "secret.csv")
     assert (found["status"], found["inTransit"]["evidence"]) == ("unknown", "unknown")
-    assert facet(seen, name="other")["inTransit"]["evidence"] == "observed"
+    assert facet(seen, namespace, "other")["inTransit"]["evidence"] == "observed"
 
 
 def test_the_tables_of_a_database_come_over_its_connection() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http.server import BaseHTTPRequestHandler
+from types import SimpleNamespace
 
 import pytest
 import urllib3
@@ -64,3 +65,8 @@ def test_plaintext(path: str) -> None:
 
 def test_what_has_no_socket_proves_nothing() -> None:
     assert transport_of(None, None).evidence is Evidence.UNKNOWN
+
+
+def test_a_socket_of_another_kind_proves_neither() -> None:
+    """As that of pyOpenSSL, or of TLS within TLS to a proxy."""
+    assert transport_of(SimpleNamespace(sock=object())).evidence is Evidence.UNKNOWN
