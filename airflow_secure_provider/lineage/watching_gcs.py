@@ -44,9 +44,10 @@ def at_rest(described: Mapping[str, Any]) -> AtRest:
             customer.get("keySha256"),
             Evidence.OBSERVED,
         )
-    key = described.get("kmsKeyName")
+    key, _, version = described.get("kmsKeyName", "").partition("/cryptoKeyVersions/")
     if key:
-        return AtRest("SSE-KMS", None, "google-cloud-kms", key, Evidence.OBSERVED)
+        note = f"key version {version}" if version else None
+        return AtRest("SSE-KMS", None, "google-cloud-kms", key, Evidence.OBSERVED, note)
     return AtRest(note=_KEYLESS)
 
 

@@ -108,8 +108,9 @@ def test_an_object_under_a_key_of_its_owner(found: dict[str, Any], name: str) ->
     assert seen["atRest"] == {
         "scheme": "SSE-KMS",
         "keyProvider": "google-cloud-kms",
-        "keyId": f"{KEY}/cryptoKeyVersions/1",
+        "keyId": KEY,
         "evidence": "observed",
+        "note": "key version 1",
     }
     assert seen["inTransit"]["protocol"] == "TLSv1.3"
     assert seen["inTransit"]["peerVerified"] is True
