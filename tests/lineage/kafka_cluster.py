@@ -34,7 +34,7 @@ class TlsGate:
         self._context.load_cert_chain(*authority.server("kafka", *hosts))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._broker = cluster.port
+        self._cluster = cluster  # which lives as long as somebody has it
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -58,15 +58,16 @@ class TlsGate:
     def _serve(self, raw: socket.socket) -> None:
         with contextlib.suppress(OSError):  # as where the client does not trust the certificate
             client = self._context.wrap_socket(raw, server_side=True)
-            broker = socket.create_connection(("127.0.0.1", self._broker))
-            self._sockets += [client, broker]
+            self._sockets.append(client)
+            broker = socket.create_connection(("127.0.0.1", self._cluster.port))
+            self._sockets.append(broker)
             threading.Thread(target=self._answer, args=(broker, client), daemon=True).start()
             while data := client.recv(65_536):
                 broker.sendall(data)
             broker.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, broker: socket.socket, client: socket.socket) -> None:
-        there, here = (b"127.0.0.1" + port.to_bytes(4) for port in (self._broker, self.port))
+        there, here = (b"127.0.0.1" + port.to_bytes(4) for port in (self._cluster.port, self.port))
         with contextlib.suppress(OSError):
             stream = broker.makefile("rb")
             while head := stream.read(4):
