@@ -16,9 +16,8 @@ from .observations import OBSERVED
 from .watching_requests import harmless
 
 _PORT = "9092"
-_FIRST_TO_CHECK_NAMES = (
-    0x02000000  # librdkafka 2.0: before, names of servers were not checked unless one asked for it
-)
+# librdkafka 2.0: before, names of servers were not checked unless one asked for it.
+_FIRST_TO_CHECK_NAMES = 0x02000000
 _CERTIFICATES = (
     "ssl.certificate.location",
     "ssl.certificate.pem",
@@ -47,9 +46,7 @@ def in_transit(settings: Mapping[str, Any], library: int) -> InTransit:
 
     :param library: librdkafka's version, as it tells it itself.
     """
-    mocked = (
-        _setting(settings, "test.mock.num.brokers", "0") != "0"
-    )  # which have no TLS, whatever one asks for
+    mocked = _setting(settings, "test.mock.num.brokers", "0") != "0"  # without TLS, whatever one asks for
     if mocked or _setting(settings, "security.protocol", "plaintext") not in ("ssl", "sasl_ssl"):
         return InTransit(protocol="none", evidence=Evidence.OBSERVED)
     usual = "https" if library >= _FIRST_TO_CHECK_NAMES else "none"
@@ -90,9 +87,8 @@ class _Client:
             for each in self.namespaces:
                 OBSERVED.travelled(each, topic, self.in_transit)
 
-    @harmless
     def received(self, message: Any) -> None:
-        if message is not None and message.error() is None:
+        if message.topic() not in self.topics and message.error() is None:
             self.passed(message.topic())
 
     def produced(self, topic: str, before: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -138,6 +134,8 @@ def _producer(original: Any, library: int) -> Any:
                 told.produced(topic, 2, args, kwargs)
             return super().produce_batch(topic, *args, **kwargs)
 
+    if not hasattr(original, "produce_batch"):  # older versions
+        del Producer.produce_batch
     return Producer
 
 
@@ -152,7 +150,7 @@ def _consumer(original: Any, library: int) -> Any:
         def poll(self, *args: Any, **kwargs: Any) -> Any:
             message = super().poll(*args, **kwargs)
             told: _Client | None = self._secure_provider_told
-            if told is not None:
+            if told is not None and message is not None:
                 told.received(message)
             return message
 
