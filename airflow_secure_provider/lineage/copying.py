@@ -14,6 +14,8 @@ from typing import Any
 
 import wrapt
 
+from .harmless import harmless
+
 log = logging.getLogger(__name__)
 
 _NAME = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
@@ -52,6 +54,7 @@ def watch_copies() -> None:
     wrapt.register_post_import_hook(_watch_copies, "airflow.providers.postgres.hooks.postgres")
 
 
+@harmless
 def _watch_copies(module: Any) -> None:
     original = module.PostgresHook.copy_expert
 

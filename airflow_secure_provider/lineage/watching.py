@@ -17,6 +17,7 @@ from ..stores.s3 import observed
 from ..stores.s3_writing import connection_of
 from ..stores.tls import transport_of
 from .copying import watch_copies
+from .harmless import harmless
 from .observations import OBSERVED
 from .watching_databases import watch_databases
 
@@ -53,6 +54,7 @@ def watch() -> None:
         wrapt.register_post_import_hook(f"{__package__}.{watcher}", sdk)
 
 
+@harmless
 def _watch_s3(handlers: Any) -> None:
     # Every session that is made from now on has them.
     handlers.BUILTIN_HANDLERS += [

@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import wrapt
 
 from ..model import AtRest, Evidence
+from .harmless import harmless
 from .observations import OBSERVED
-from .watching_requests import attend, harmless, how_it_came
+from .watching_requests import attend, how_it_came
 
 # What the SDK of blobs calls itself; queues, files and logins go by the same transport.
 _SDK = "storage-blob/"

@@ -13,6 +13,7 @@ import wrapt
 
 from ..model import Evidence, InTransit
 from ..stores.tls import transport_of
+from .harmless import harmless
 from .observations import OBSERVED
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ def watch_databases() -> None:
     wrapt.register_post_import_hook(_watch_engines, "sqlalchemy.pool")
 
 
+@harmless
 def _watch_hooks(module: Any) -> None:
     """All that there are, and all that come to be."""
     base = module.DbApiHook
@@ -47,6 +49,7 @@ def _watch_hooks(module: Any) -> None:
     base.__init_subclass__ = classmethod(init_subclass)
 
 
+@harmless
 def _watch_engines(module: Any) -> None:
     """What reads data frames goes by way of SQLAlchemy, and not through get_conn."""
     from sqlalchemy import event

@@ -15,8 +15,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import wrapt
 
 from ..model import AtRest, Evidence, InTransit
+from .harmless import harmless
 from .observations import OBSERVED
-from .watching_requests import attend, harmless, how_it_came
+from .watching_requests import attend, how_it_came
 
 _OBJECT = re.compile(
     r"/storage/v1/b/(?P<bucket>[^/]+)/o"

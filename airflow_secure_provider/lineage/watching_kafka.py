@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..model import Evidence, InTransit
+from .harmless import harmless
 from .observations import OBSERVED
-from .watching_requests import harmless
 
 _PORT = "9092"
 # librdkafka 2.0: before, names of servers were not checked unless one asked for it.
