@@ -13,14 +13,13 @@ from airflow_secure_provider.contract.odcs import from_odcs
 
 from .test_scan import CANARY, run
 
+_GIVEN = "Anna Robert Maria Peter Julia Thomas Laura David Sarah Daniel"
+_FAMILY = "Schmidt Jones Garcia Meyer Smith Weber Rossi Brown Martin Lopez"
+_OTHERS = "Wagner Davis Fischer Moore Silva Taylor Becker Clark Costa Young"
 PERSONS = [
     f"{given} {family}"
-    for given, family in zip(
-        ["Anna", "Robert", "Maria", "Peter", "Julia", "Thomas", "Laura", "David", "Sarah", "Daniel"] * 2,
-        ["Schmidt", "Jones", "Garcia", "Meyer", "Smith", "Weber", "Rossi", "Brown", "Martin", "Lopez"]
-        + ["Wagner", "Davis", "Fischer", "Moore", "Silva", "Taylor", "Becker", "Clark", "Costa", "Young"],
-        strict=True,
-    )
+    for families in (_FAMILY, _OTHERS)
+    for given, family in zip(_GIVEN.split(), families.split(), strict=True)
 ]
 
 
@@ -98,3 +97,18 @@ def test_a_column_whose_values_come_late_is_looked_at(tmp_path: Path) -> None:
     late = [None] * 50_000 + [f"{name}@example.com".replace(" ", ".") for name in PERSONS * 5]
     parquet.write_table(pa.table({"a": pa.array(late, pa.string())}), path, row_group_size=10_000)
     assert "found   a  email" in run(path)[1]
+
+
+@pytest.mark.parametrize("opened", ["[", '{"a":', '[{"a":'])
+@pytest.mark.parametrize("before", ["", '"b": "\x01", '])
+def test_deep_nesting_ends_in_words(opened: str, before: str, tmp_path: Path) -> None:
+    """pyarrow ends the process."""
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": 1}\n{' + before + '"a": ' + opened * 100_000 + "\n")
+    assert "record 2 is " in run(path, status=1)[1]
+
+
+def test_brackets_in_text_are_no_nesting(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": "' + "[{" * 5_000 + '"}\n' + '{"a": "' + ":[" * 300 + '"}\n')
+    run(path, status=3)
