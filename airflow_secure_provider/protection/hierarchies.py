@@ -90,6 +90,12 @@ def _as(column: Any, kind: Any, step: Any, where: str) -> Any:
     converted = None
     with contextlib.suppress(pa.ArrowException):  # it may quote a value
         converted = column.cast(kind, safe=False)
+    if (
+        converted is not None
+        and pa.types.is_floating(converted.type)
+        and pc.any(pc.is_nan(converted)).as_py()
+    ):
+        converted = None  # it is in no bin
     if converted is None:
         raise ConfigurationError(
             f"{where}: step {step!r} takes {_WORDS[kind]}, and some values of the column are none"

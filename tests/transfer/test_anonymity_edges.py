@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
+import secrets
 import threading
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from airflow_secure_provider.errors import ConfigurationError, ContractError, StoreError, StoreUnavailable
 from airflow_secure_provider.model import TransferReport
 from airflow_secure_provider.stores import manifest
-from airflow_secure_provider.transfer import Required
+from airflow_secure_provider.transfer import Required, S3Objects
 
-from .world import World, wait_until
+from .world import World, as_csv, wait_until
 
 DATE: Mapping[str, Any] = {"born": {"method": "none", "type": "date"}}
 BIRTHS = "born\n1980-01-01\n1980-01-02\n1980-01-03\n"
@@ -189,6 +194,12 @@ def test_a_number_that_no_load_can_bring_is_told_of_without_it(world: World) -> 
         load(world, "n\n1.5\n", required(quasi_identifiers=["n"]), columns)
 
 
+def test_what_is_no_number_is_in_no_bin(world: World) -> None:
+    world.execute("CREATE TABLE crm.x (n text)")
+    with pytest.raises(ConfigurationError, match="takes numbers, and some values of the column are none"):
+        load(world, "n\n1\n2\nNaN\nNaN\n", required(quasi_identifiers={"n": [[5]]}))
+
+
 def test_a_table_is_not_emptied_for_its_anonymity(world: World) -> None:
     world.execute("CREATE TABLE crm.x (n text); INSERT INTO crm.x VALUES ('old')")
     with pytest.raises(ContractError, match="all 3 rows would have to be left out, and nothing be loaded"):
@@ -234,3 +245,40 @@ def test_an_upsert_is_refused_before_anything_is_read(world: World) -> None:
             mode="upsert",
             target={"key_columns": ["n"]},
         )
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_classes_span_objects_and_batches(world: World, kind: str) -> None:
+    """What is rare in each object may be frequent in all of them, and the other way round."""
+    world.execute("CREATE TABLE crm.x (n text, s text)")
+    prefix = f"many/{secrets.token_hex(4)}/"
+    bodies = [["a", "b", "ax"], ["a", "c", None], ["b", "a", None, "ay"]]
+    for number, values in enumerate(bodies):
+        table = pa.table({"n": pa.array(values).dictionary_encode(), "s": ["x"] * len(values)})
+        content = encoded(table, kind)
+        world.lake.s3.put_object(
+            Bucket="lake", Key=f"{prefix}{number}.{kind}", Body=world.lake.encrypt(content).data
+        )
+    source = S3Objects(world.source(f"s3://lake/{prefix}"))
+    need = required(quasi_identifiers=["n"], max_suppressed=3, k=2)
+    done = world.load(
+        source, {"n": "none", "s": "none"}, "crm.x", mode="replace", options=world.options(require=need)
+    )
+    assert done.anonymity is not None
+    assert (done.anonymity.k, done.anonymity.suppressed) == (2, 3)
+    assert world.query("SELECT n, count(*) FROM crm.x GROUP BY 1 ORDER BY 1") == [
+        ("a", 3),
+        ("b", 2),
+        (None, 2),
+    ]
+
+
+def encoded(table: pa.Table, kind: str) -> bytes:
+    sink = io.BytesIO()
+    if kind == "parquet":
+        parquet.write_table(table, sink)
+    elif kind == "jsonl":
+        sink.write("".join(json.dumps(row) + "\n" for row in table.to_pylist()).encode())
+    else:
+        sink.write(as_csv([tuple(row.values()) for row in table.to_pylist()], table.column_names))
+    return sink.getvalue()
