@@ -256,10 +256,10 @@ class _OpenTable:
                 if not create_table.exists(self._connection, self._table):
                     self._make_table()
                     log.info("made the table %s, as its contract says", self.name)
-            states.hold_domains(self._connection, load.columns, besides=self._besides)
-            if load.anonymity is not None:
-                # A replacement that took away what this load has counted on would be seen by neither: one after the other.
+            if load.anonymity is not None or self._mode == "replace":
+                # Before all other locks. A replacement that took away what this load has counted on would be seen by neither.
                 manifest.lock(self._connection, load.key.target)
+            states.hold_domains(self._connection, load.columns, besides=self._besides)
             claimed = manifest.claim(
                 self._connection,
                 load.key,
