@@ -48,6 +48,12 @@ with DAG("secure_customers", schedule=None, tags=["secure"], doc_md=__doc__):
         target="analytics.customers",
         contract="contracts/analytics.odcs.yaml",
         reveal_with=KEYSET,
+        # Of each year of birth and area at least five; made coarser, or up to one in a hundred left out, where there are fewer.
+        require={
+            "k": 5,
+            "quasi_identifiers": {"birth_date": ["decade"], "postcode": [1, "any"]},
+            "max_suppressed": 0.01,
+        },
         outlets=[Asset("analytics.customers")],
         **DATABASE,
     )

@@ -65,7 +65,7 @@ def run_checks(seen: Seen) -> list[Check]:
         "TLS, as the database saw it": _tls,
         "tokens join as the plaintext did": _joins,
         "cells reveal to the source values": _reveals,
-        "the share holds the year of birth, and no persons": _share,
+        "the share holds no persons, and five of each kind": _share,
         "the canary search finds the source": _canary_control,
         "canaries are nowhere else": _canaries,
         "credentials are nowhere": _credentials,
@@ -108,10 +108,12 @@ def _row_counts(seen: Seen) -> tuple[bool, str]:
     expected = {
         "crm.customers": len(seen.customers),
         "crm.orders": len(seen.orders),
-        "analytics.customers": len(seen.customers),
     }
     got = {table: seen.query(f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
-    return got == expected, ", ".join(f"{table} {count:,}" for table, count in got.items())
+    shared = 0.99 * len(seen.customers) <= got["analytics.customers"] <= len(seen.customers)
+    return shared and expected.items() <= got.items(), ", ".join(
+        f"{table} {count:,}" for table, count in got.items()
+    )
 
 
 def _tls(seen: Seen) -> tuple[bool, str]:
@@ -127,8 +129,8 @@ def _tls(seen: Seen) -> tuple[bool, str]:
 
 
 def _joins(seen: Seen) -> tuple[bool, str]:
-    by_email = Counter(customer.email for customer in seen.customers if customer.email is not None)
-    expected = sum(by_email[order.buyer_email] for order in seen.orders if order.buyer_email is not None)
+    expected = _pairs(seen, {customer.id for customer in seen.customers})
+    of_share = _pairs(seen, {row[0] for row in seen.query("SELECT id FROM analytics.customers")})
     crm = seen.query("SELECT count(*) FROM crm.orders o JOIN crm.customers c ON c.email = o.buyer_email")[0][
         0
     ]
@@ -136,9 +138,14 @@ def _joins(seen: Seen) -> tuple[bool, str]:
         "SELECT count(*) FROM crm.orders o JOIN analytics.customers c ON c.email = o.buyer_email"
     )[0][0]
     return (
-        crm == share == expected > 0,
-        f"{crm:,} pairs with crm, {share:,} with analytics, {expected:,} in the plaintext",
+        crm == expected > 0 and share == of_share,
+        f"{crm:,} pairs with crm, {share:,} with analytics, {expected:,} and {of_share:,} in the plaintext",
     )
+
+
+def _pairs(seen: Seen, ids: set[int]) -> int:
+    by_email = Counter(each.email for each in seen.customers if each.email is not None and each.id in ids)
+    return sum(by_email[order.buyer_email] for order in seen.orders if order.buyer_email is not None)
 
 
 def _reveals(seen: Seen) -> tuple[bool, str]:
@@ -165,13 +172,19 @@ def revealed(seen: Seen, table: str, rule: Any, keyset: Keyset, limit: str = "")
 
 
 def _share(seen: Seen) -> tuple[bool, str]:
+    """Each row as its person is, as coarse as the share is; and no kind of which there are less than five."""
     got = seen.query("SELECT id, birth_date, postcode, card FROM analytics.customers ORDER BY id")
+    years = 10 if all(year % 10 == 0 for _, year, _, _ in got if year is not None) else 1
+    kept = max(len(postcode or "") for _, _, postcode, _ in got)
+    of_id = {customer.id: customer for customer in seen.customers}
     wrong = 0
-    for customer, (number, year, postcode, card) in zip(seen.customers, got, strict=True):
-        born = int(customer.birth_date[:4]) if customer.birth_date else None
-        area = customer.postcode[:2] if customer.postcode is not None else None
+    for number, year, postcode, card in got:
+        customer = of_id[number]
+        born = int(customer.birth_date[:4]) // years * years if customer.birth_date else None
+        area = customer.postcode[:kept] if customer.postcode is not None and kept else None
         hidden = card is None or "*" * (len(card) // 2) in card
-        wrong += (number, year, postcode) != (customer.id, born, area) or not hidden
+        wrong += (year, postcode) != (born, area) or not hidden
+    smallest = min(Counter((year, postcode) for _, year, postcode, _ in got).values())
     columns = [
         row[0]
         for row in seen.query(
@@ -180,8 +193,8 @@ def _share(seen: Seen) -> tuple[bool, str]:
     ]
     persons = sorted(set(columns) & {"first_name", "last_name", "ssn", "phone", "notes"})
     return (
-        not wrong and not persons,
-        f"{len(got):,} rows compared, {wrong} differ; columns {', '.join(columns)}",
+        not wrong and not persons and smallest >= 5,
+        f"{len(got):,} rows compared, {wrong} differ; {smallest} or more alike; columns {', '.join(columns)}",
     )
 
 

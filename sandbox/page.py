@@ -17,6 +17,7 @@ def show(console: Console, seen: Seen, results: list[Check]) -> None:
     _rows(console, seen)
     _columns(console, seen)
     _hops(console, completed)
+    _anonymity(console, seen)
     _leases(console, seen, completed)
     _timings(console, seen)
     _checks(console, results)
@@ -50,6 +51,9 @@ def _rows(console: Console, seen: Seen) -> None:
     for customer, row in zip(seen.customers, crm, strict=False):
         shown.add_row("source", *(_cell(getattr(customer, name)) for name in names))
         shown.add_row("crm", *map(_cell, row))
+        if customer.id not in share:
+            shown.add_row("analytics", "left out", end_section=True)
+            continue
         number, email, card, born, postcode = share[customer.id]
         shown.add_row(
             "analytics",
@@ -100,6 +104,17 @@ def _hops(console: Console, completed: dict[str, dict[str, Any]]) -> None:
     console.print(
         "[dim]The sandbox's database is 'declared' encrypted only to show how a declaration looks: nothing checks it, "
         "and lineage says so.[/]"
+    )
+
+
+def _anonymity(console: Console, seen: Seen) -> None:
+    reached = seen.airflow.xcoms("secure_customers", seen.run_id, "share")["return_value"]["anonymity"]
+    steps = ", ".join(f"{name} by {level}" for name, level in reached["levels"].items() if level) or "nothing"
+    console.print(
+        f"How alike the persons of the share are: at least [bold]{reached['k']}[/] in each of {reached['classes']:,} classes of "
+        f"{' and '.join(reached['quasi_identifiers'])} (k={reached['required']['k']} required); {reached['suppressed']:,} rows left "
+        f"out, made coarser: {steps}",
+        highlight=False,
     )
 
 

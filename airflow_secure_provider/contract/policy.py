@@ -17,6 +17,8 @@ from ..model import (
     Protection,
 )
 
+COARSER = (Protection.GENERALIZE, Protection.ROUND)
+"""What leaves the values, less exactly. Noise is none of it: around what it leaves, the value is the likeliest."""
 _CLIENT_OR_CUSTOMER_KEY = ("client-side", "SSE-KMS", "DSSE-KMS", "SSE-C")
 
 
@@ -84,7 +86,7 @@ class Policy:
                 problems.append(
                     f"column {rule.name!r} is known as {recorded} and the contract calls it {rule.classification}: "
                     f"classify it {recorded}, or take out its values (drop, nullify, redact wholly"
-                    f"{', generalize' if self._takes(recorded, Protection.GENERALIZE) else ''})"
+                    f"{''.join(f', {each}' for each in COARSER if self._takes(recorded, each))})"
                 )
         if problems:
             raise ContractError(f"source {where}: " + "; ".join(problems))
@@ -166,7 +168,7 @@ class Policy:
         if rule.protection is Protection.REDACT:
             kept = any(rule.parameters.get(name) for name in ("keep_first", "keep_last", "keep_format"))
             return recorded is not Classification.RESTRICTED or not kept
-        return rule.protection is Protection.GENERALIZE and self._takes(recorded, rule.protection)
+        return rule.protection in COARSER and self._takes(recorded, rule.protection)
 
     def _takes(self, classification: Classification, protection: Protection) -> bool:
         accepted = self.requirements[classification].protections

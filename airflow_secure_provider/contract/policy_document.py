@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ContractError
 from ..model import Classification, Protection
-from .policy import BUILT_IN, ClassRequirement, Policy
+from .policy import BUILT_IN, COARSER, ClassRequirement, Policy
 from .strict_yaml import strict_yaml
 
 _TRANSIT = {"any": (False, False), "tls": (True, False), "verified": (True, True)}
@@ -23,7 +23,7 @@ _TOP = ("kind", "id", "version", "description", "classes")
 def from_document(text: str | bytes, where: str) -> Policy:
     """Read a class policy.
 
-    It may require more than the built-in policy, and less in one point only: ``generalize`` for restricted columns.
+    It may require more than the built-in policy, and less in one point only: ``generalize`` and ``round`` for restricted columns.
 
     :param where: the document's name, for messages.
     :raises ContractError: for what it can't mean, or must not.
@@ -68,9 +68,7 @@ def _requirement(built_in: ClassRequirement, entry: Any, place: str) -> ClassReq
         made = replace(made, source_key_control=_word(entry, "source", _SOURCE, place))
     if "protections" in entry:
         made = replace(made, protections=_protections(entry["protections"], place))
-    allowed = replace(
-        built_in, protections=(*built_in.protections, Protection.GENERALIZE) if built_in.protections else ()
-    )
+    allowed = replace(built_in, protections=(*built_in.protections, *COARSER) if built_in.protections else ())
     _refuse_weaker(allowed, made, place, "the built-in policy")
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,8 @@ _UNFIT_MARK = "*"
 _MOST_KEPT = 1_000_000  # characters; far more than any cell has, and far less than Arrow's 32-bit lengths
 DATE_PARTS = ("month", "quarter", "year", "decade")
 _USUAL_SHIFT_DAYS, _MOST_SHIFT_DAYS = 182, 36_500
+_MOST_STEP, _MOST_SCALE = 1e12, 1e12
+_MOST_DECIMALS = 9
 _UNKEYED = {"hash", "md5", "sha1", "sha256", "sha-256", "sha512"}
 
 # What each protection takes beside its method; keyed ones take a domain, encrypt also a scope.
@@ -27,6 +30,8 @@ _PARAMETERS: dict[Protection, frozenset[str]] = {
     Protection.FPE: frozenset({"domain", "alphabet", "on_unfit"}),
     Protection.PSEUDONYMIZE: frozenset({"domain", "algorithm"}),
     Protection.SHIFT_DATE: frozenset({"domain", "subject", "days"}),
+    Protection.NOISE: frozenset({"domain", "subject", "scale", "to"}),
+    Protection.ROUND: frozenset({"to"}),
     Protection.REDACT: frozenset({"keep_first", "keep_last", "keep_format", "mark"}),
     Protection.GENERALIZE: frozenset({"to", "bins", "prefix"}),
     Protection.NULLIFY: frozenset(),
@@ -125,6 +130,10 @@ def _parameters(
         return {"algorithm": _one_of(algorithm, ("aes-cmac", "hmac-sha256"), "pseudonymize algorithm", place)}
     if method is Protection.SHIFT_DATE:
         return _shift(given, place, logical_type)
+    if method is Protection.NOISE:
+        return _noise(given, place, logical_type)
+    if method is Protection.ROUND:
+        return {"to": _step(given.get("to"), "round to", place, logical_type)}
     if method is Protection.REDACT:
         return _redaction(given, place, level)
     if method is Protection.GENERALIZE:
@@ -180,6 +189,45 @@ def _shift(given: Mapping[str, Any], place: str, logical_type: str) -> dict[str,
     if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= _MOST_SHIFT_DAYS:
         raise ContractError(f"{place}: shift_date days must be a number from 1 to {_MOST_SHIFT_DAYS:,}")
     return {"subject": subject, "days": days}
+
+
+def _noise(given: Mapping[str, Any], place: str, logical_type: str) -> dict[str, Any]:
+    subject, scale = given.get("subject"), given.get("scale")
+    if not isinstance(subject, str):
+        raise ContractError(
+            f"{place}: noise needs subject: the column that says whose number it is; the same number of one subject always gets "
+            "the same noise, or many loads of it would average the noise out"
+        )
+    if not isinstance(scale, (int, float)) or isinstance(scale, bool) or not 0 < scale <= _MOST_SCALE:
+        raise ContractError(
+            f"{place}: noise needs scale, a number above 0 and up to {_MOST_SCALE:,.0f}: half of the values move by more than "
+            "0.69 of it"
+        )
+    to = given.get("to")
+    if to is None:
+        exponent = Decimal(str(scale)).adjusted() - 1
+        to = 10 ** max(exponent, 0) if logical_type == "integer" or exponent >= 0 else float(f"1e{exponent}")
+    return {"subject": subject, "scale": scale, "to": _step(to, "noise to", place, logical_type)}
+
+
+def _step(value: Any, what: str, place: str, logical_type: str) -> int | float:
+    """What results are a multiple of."""
+    if logical_type not in ("integer", "number"):
+        raise ContractError(f"{place}: {what.split()[0]} of a {logical_type}; expected an integer or number")
+    whole = logical_type == "integer"
+    numeric = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MOST_STEP
+    exponent = Decimal(str(value)).normalize().as_tuple().exponent if numeric else 0
+    if (
+        not numeric
+        or not isinstance(exponent, int)
+        or exponent < -_MOST_DECIMALS
+        or (whole and value != int(value))
+    ):
+        kind = "a whole number" if whole else f"a number of at most {_MOST_DECIMALS} decimals,"
+        raise ContractError(
+            f"{place}: {what} {value!r}, expected {kind} above 0 and up to {_MOST_STEP:,.0f}, of which results are multiples"
+        )
+    return int(value) if value == int(value) else float(value)
 
 
 def _redaction(given: Mapping[str, Any], place: str, level: Classification) -> dict[str, Any]:

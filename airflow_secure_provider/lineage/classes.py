@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from ..model import Classification, Protection
 from .graph import End, Hop
 
-# What leaves nothing of the value, or as much as the class policy lets through. A pseudonym or a token still stands for its person.
+# What leaves nothing of the value, or as much as the class policy lets through. A pseudonym or a token still stands for its
+# person, and a number with noise near its own.
 _TAKES_AWAY = frozenset(
-    map(str, (Protection.REDACT, Protection.GENERALIZE, Protection.NULLIFY, Protection.DROP))
+    map(
+        str, (Protection.REDACT, Protection.GENERALIZE, Protection.ROUND, Protection.NULLIFY, Protection.DROP)
+    )
 )
 
 Place = tuple[str, str]  # the dataset's URI, and the column

@@ -25,16 +25,8 @@ from openlineage.client.facet_v2 import (
 )
 from openlineage.client.serde import Serde
 
-from ..model import (
-    AnonymityReport,
-    Classification,
-    ColumnEdge,
-    ColumnStatus,
-    ContractRef,
-    DatasetStatus,
-    Protection,
-    TransferReport,
-)
+from ..model import Classification, ColumnEdge, ColumnStatus, ContractRef, DatasetStatus, Protection
+from ..reports import AnonymityReport, TransferReport
 from ..stores.formats import FileFormat
 
 ENCRYPTION = "secureProvider_encryption"

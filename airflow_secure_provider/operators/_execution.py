@@ -9,7 +9,8 @@ from airflow.sdk import Asset
 from ..contract.contract import Contract, from_columns
 from ..contract.odcs import from_odcs
 from ..errors import ConfigurationError, ContractError
-from ..model import DatasetStatus, TransferReport
+from ..model import DatasetStatus
+from ..reports import TransferReport
 from ..transfer import Options, RejectTo, Required, transfer
 from ._clients import HookClients, declared_at_rest
 from ._failures import as_airflow_failures

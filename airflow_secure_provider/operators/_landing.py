@@ -11,7 +11,8 @@ from ..contract.contract import Contract
 from ..contract.odcs import from_odcs
 from ..lineage.credentials import credential_facets
 from ..lineage.facets import input_datasets, output_dataset
-from ..model import DatasetStatus, LandingReport
+from ..model import DatasetStatus
+from ..reports import LandingReport
 from ..transfer import EncryptedObject, land
 from ._clients import HookClients, declared_at_rest
 from ._failures import as_airflow_failures

@@ -105,6 +105,9 @@ def _cast(column: Any, target: Any) -> Any:
     if pa.types.is_time(target) and pa.types.is_string(column.type):
         # Arrow reads no time of day in text, but timestamps: let it be one of some day.
         column = pc.binary_join_element_wise("1970-01-01", column, " ").cast(pa.timestamp("us"))
+    if pa.types.is_decimal(target) and pa.types.is_integer(column.type):
+        # Arrow judges by what the type could hold: to it no int64 fits in ten digits.
+        column = column.cast(pa.string())
     return column.cast(target)
 
 

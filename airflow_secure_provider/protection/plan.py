@@ -14,6 +14,7 @@ from ..model import ColumnRule, ColumnStatus, Protection
 from .conversion import LOGICAL, canonical_text, check_comparable, check_required, convert
 from .formatted import FormatCipher
 from .irreversible import generalize, nullify, redact
+from .numbers import NoiseAdder, check_roundable, rounded
 from .pseudonyms import DateShifter, Pseudonymizer
 from .reversible import ColumnCipher, check_cells, to_text
 
@@ -97,7 +98,11 @@ class ColumnStep:
         if rule.protection is Protection.NONE:
             return column
         typed = place.typed(column, rule)
-        if rule.protection is Protection.SHIFT_DATE and self.keyed is not None:
+        if rule.protection in (Protection.ROUND, Protection.NOISE):
+            check_roundable(typed, rule, first_record=first_record, where=where)
+        if rule.protection is Protection.ROUND:
+            return rounded(typed, rule)
+        if rule.protection in (Protection.SHIFT_DATE, Protection.NOISE) and self.keyed is not None:
             return self.keyed.protect(typed, [place.text(batch, each) for each in self.beside])
         if self.keyed is not None:
             # A number is checked and then protected as it was written: 1.0 and 1.00 are two texts.
@@ -218,6 +223,8 @@ def keyed(rule: ColumnRule, keyset: Keyset | None, version: int | None = None) -
         return Pseudonymizer(rule, keyset, version)
     if rule.protection is Protection.SHIFT_DATE:
         return DateShifter(rule, keyset, version)
+    if rule.protection is Protection.NOISE:
+        return NoiseAdder(rule, keyset, version)
     return reversible(rule, keyset, version)
 
 

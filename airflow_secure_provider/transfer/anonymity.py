@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 
 from ..contract.contract import quoted
 from ..errors import ConfigurationError, ContractError, FormatError
-from ..model import AnonymityReport, ColumnRule, Protection
+from ..model import ColumnRule, Protection
 from ..protection.anonymity import Classes, Entries, Hierarchy, Outcome, Requirement
 from ..protection.hierarchies import Level, ladder
+from ..reports import AnonymityReport
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,11 @@ MOST_ENTRIES = 20_000_000
 _MERGED_AT = 4_000_000
 _KNOWN = ("k", "quasi_identifiers", "l_diversity", "t_closeness", "sensitive", "max_suppressed")
 # What is another for equal values tells of no class; who has such a column as a quasi-identifier has an identifier.
-_NO_CLASS = (Protection.ENCRYPT, Protection.DROP)
+_NO_CLASS = {
+    Protection.ENCRYPT: "is to be encrypted",
+    Protection.DROP: "is dropped",
+    Protection.NOISE: "gets noise, in which equal values are not equal",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +108,7 @@ class Required:
         for name in (*self.ladders, *self.sensitive):
             rule = by_name.get(name)
             if rule is None or rule.protection in _NO_CLASS:
-                what = (
-                    "is not in the contract"
-                    if rule is None
-                    else f"is to be {rule.protection}ed"
-                    if rule.protection is Protection.ENCRYPT
-                    else "is dropped"
-                )
+                what = "is not in the contract" if rule is None else _NO_CLASS[rule.protection]
                 raise ContractError(f"require names column {name!r}, which {what}: take it out")
         both = sorted(set(self.ladders) & set(self.sensitive))
         if both:
@@ -148,6 +147,10 @@ def _number(
     return value
 
 
+Held = tuple[Mapping[str, Any], Any]
+"""Classes that a target holds: quasi-identifiers and sensitive columns, and the number of rows of each."""
+
+
 class Decided:
     """What the first pass has decided, and what the second does by it."""
 
@@ -159,8 +162,10 @@ class Decided:
         entries: Entries,
         left_out: Any,
         report: AnonymityReport,
+        required: Required,
     ) -> None:
         self.report = report
+        self._required = required
         self._coders = coders
         self._steps = hierarchies
         self._levels = dict(zip(hierarchies, outcome.levels, strict=True))
@@ -189,6 +194,23 @@ class Decided:
                 made[at[name]] = self._steps[name].at(level, codes[name])
         return made, keep
 
+    def missed_by(self, held: Iterator[Held]) -> str:
+        """What the target holds now, counted anew.
+
+        :return: in words what is not as required; "" if all is.
+        """
+        required = self._required
+        coders, table, _ = _counted(required, iter(()), held)
+        levels = [
+            Hierarchy((np.arange(len(coders[name].values()), dtype=np.int64),)) for name in required.ladders
+        ]
+        need = Requirement(required.k, required.l_diversity, required.t_closeness)
+        classes = Classes(_entries(required, coders, table), levels, need)
+        found = classes.at(tuple(0 for _ in levels))
+        return (
+            "" if classes.allowed(found) else f"k={found.k}, l={found.l_diversity}, t={found.t_closeness:.3f}"
+        )
+
     def _keys(self, left_out: Any) -> Any:
         if not len(left_out):
             return None
@@ -199,7 +221,7 @@ class Decided:
 def decide(
     required: Required,
     columns: Iterator[Mapping[str, Any]],
-    held: Iterator[tuple[Mapping[str, Any], Any]],
+    held: Iterator[Held],
     where: str,
 ) -> Decided:
     """The first pass.
@@ -208,16 +230,7 @@ def decide(
     :param held: the classes that the target keeps: such columns, and the number of rows of each.
     :raises ContractError: with what was reached, if no choice that is allowed meets what is required.
     """
-    names = [*required.ladders, *required.sensitive]
-    coders = {name: _Coder(name) for name in names}
-    counter = _Counter(names)
-    for batch in columns:
-        counter.add([coders[name].learned(batch[name]) for name in names], None, held=False)
-    anything_held = False
-    for batch, numbers in held:
-        anything_held = anything_held or len(numbers) > 0
-        counter.add([coders[name].learned(batch[name]) for name in names], numbers, held=True)
-    table = counter.table()
+    coders, table, anything_held = _counted(required, columns, held)
     entries = _entries(required, coders, table)
     hierarchies = {
         name: _Steps(coders[name].values(), () if anything_held else steps)
@@ -230,7 +243,23 @@ def decide(
         raise ContractError(_refusal(required, need, classes, hierarchies, where, anything_held))
     report = _report(required, outcome, hierarchies, classes.total)
     log.info("anonymity: %s", report.in_words())
-    return Decided(coders, hierarchies, outcome, entries, classes.left_out(outcome.levels), report)
+    return Decided(coders, hierarchies, outcome, entries, classes.left_out(outcome.levels), report, required)
+
+
+def _counted(
+    required: Required, columns: Iterator[Mapping[str, Any]], held: Iterator[Held]
+) -> tuple[dict[str, _Coder], Any, bool]:
+    """:return: the columns' codes, how often each combination of them occurs, and whether anything was held."""
+    names = [*required.ladders, *required.sensitive]
+    coders = {name: _Coder(name) for name in names}
+    counter = _Counter(names)
+    for batch in columns:
+        counter.add([coders[name].learned(batch[name]) for name in names], None, held=False)
+    anything_held = False
+    for batch, numbers in held:
+        anything_held = anything_held or len(numbers) > 0
+        counter.add([coders[name].learned(batch[name]) for name in names], numbers, held=True)
+    return coders, counter.table(), anything_held
 
 
 def _refusal(

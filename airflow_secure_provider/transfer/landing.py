@@ -14,9 +14,10 @@ import pyarrow as pa
 from ..contract.contract import Contract
 from ..contract.policy import Policy
 from ..errors import ConfigurationError
-from ..model import AtRest, ColumnStatus, DatasetRef, DatasetStatus, Evidence, LandingReport
+from ..model import AtRest, ColumnStatus, DatasetRef, DatasetStatus, Evidence
 from ..objects.encryption_sdk_keys import RawAesKey, writing_keys
 from ..objects.encryption_sdk_writing import encrypted
+from ..reports import LandingReport
 from ..stores import object_state, s3_writing
 from ..stores.at_rest import StoreFacts
 from ..stores.formats import Compression, Readable

@@ -22,15 +22,10 @@ from ..contract.policy import BUILT_IN, Policy
 from ..crypto.keyset import Keyset
 from ..crypto.symbols import Alphabet
 from ..errors import ConfigurationError, ContractError
-from ..model import (
-    ColumnRule,
-    ColumnStatus,
-    DatasetStatus,
-    Protection,
-    ReprotectionReport,
-)
+from ..model import ColumnRule, ColumnStatus, DatasetStatus, Protection
 from ..protection.columns import expanded
 from ..protection.plan import ColumnStep, reversible
+from ..reports import ReprotectionReport
 from ..stores import postgres
 from ..stores import reprotection as sql
 from ..stores.at_rest import StoreFacts

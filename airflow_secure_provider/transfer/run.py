@@ -13,16 +13,9 @@ from typing import Any
 
 from ..contract.contract import Contract
 from ..errors import ConfigurationError, StoreUnavailable, TransientError
-from ..model import (
-    AnonymityReport,
-    ColumnEdge,
-    DatasetRef,
-    DatasetStatus,
-    Protection,
-    TransferReport,
-    algorithm,
-)
+from ..model import ColumnEdge, DatasetRef, DatasetStatus, Protection, algorithm
 from ..protection.plan import ColumnStep
+from ..reports import AnonymityReport, TransferReport
 from ..stores.at_rest import StoreFacts
 from ..stores.audit import Revealing
 from ..stores.manifest import LoadKey
@@ -244,7 +237,7 @@ class _Run:
             progress=self._progress,
             timings=self._timings,
             before_commit=self._before_commit,
-            anonymity=self._decided.report if self._decided is not None else None,
+            **self._anonymity(),
         )
         stored = self._store(load)
         if not stored.already:
@@ -262,6 +255,10 @@ class _Run:
             f"{self._target.name} held this load when it was looked at, and does no longer; nothing was committed, and a retry "
             "counts its classes"
         )
+
+    def _anonymity(self) -> dict[str, Any]:
+        decided = self._decided
+        return {} if decided is None else {"anonymity": decided.report, "missed_by": decided.missed_by}
 
     def _before_commit(self) -> None:
         self._suspected = self._suspicion.finish()

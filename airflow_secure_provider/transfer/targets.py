@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..contract.contract import Contract
-from ..model import AnonymityReport, AtRest, ColumnStatus, DatasetStatus
+from ..model import AtRest, ColumnStatus, DatasetStatus
 from ..protection.plan import ColumnStep
+from ..reports import AnonymityReport
 from ..stores.audit import Revealing
 from ..stores.manifest import LoadKey
 from ..stores.states import Domain
@@ -26,6 +27,7 @@ class Load:
     :param before_commit: called when all rows are there, and the last word is not yet said.
     :param progress: words for the log, of a number of rows.
     :param anonymity: what the target is said to have after it; a target that can looks.
+    :param missed_by: what of it is not met by the classes that the target holds, in words.
     """
 
     contract: Contract
@@ -40,6 +42,7 @@ class Load:
     timings: Timings = field(default_factory=Timings)
     before_commit: Callable[[], None] = lambda: None
     anonymity: AnonymityReport | None = None
+    missed_by: Callable[[Iterator[tuple[Mapping[str, Any], Any]]], str] = lambda held: ""
 
 
 @dataclass(frozen=True, slots=True)

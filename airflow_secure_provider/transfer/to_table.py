@@ -218,6 +218,9 @@ class _OpenTable:
     def held_classes(self, names: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Any]]:
         if self._mode == "replace" or self._to_be_made:
             return
+        yield from self._classes(names)
+
+    def _classes(self, names: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Any]]:
         as_text = {
             name for name in names if _compared_as_text(self._columns[name], self._schema.field(name).type)
         }
@@ -286,16 +289,22 @@ class _OpenTable:
         return Stored(rows, claimed is None, verified)
 
     def _check_classes(self, load: Load) -> None:
-        """k over all that is there now: somebody else may have written since the classes were counted."""
+        """Over all that is there now: somebody else may have written since the classes were counted.
+
+        k is PostgreSQL's own count; l and t are calculated anew from its classes.
+        """
         told = load.anonymity
         if told is None:
             return
         k = int(told.required["k"])
         small = classes.smaller_than(self._connection, self._table, told.quasi_identifiers, k)
-        if small:
+        missed = f"{small:,} classes have less than {k} rows" if small else ""
+        if not missed and told.sensitive:
+            missed = load.missed_by(self._classes([*told.quasi_identifiers, *told.sensitive]))
+        if missed:
             raise StoreUnavailable(
-                f"{self.name}: {small:,} classes have less than {k} rows, since it was changed after they were counted; nothing was "
-                "committed, and a retry counts again"
+                f"{self.name}: {missed}, since it was changed after they were counted, or takes values for equal that the source writes differently; "
+                "nothing was committed, and a retry counts again"
             )
 
     def _verified(self, load: Load) -> DatasetStatus | None:

@@ -36,6 +36,23 @@ def test_generalize_is_for_restricted_columns_where_it_is_listed() -> None:
     assert from_odcs(text, "c", None, from_document(GENERALIZE, "p")).policy.name.startswith("acme 1.2.0 ")
 
 
+def test_round_is_for_restricted_columns_where_it_is_listed_and_noise_never() -> None:
+    columns = {"pay": {"method": "round", "to": 1000, "type": "integer", "classification": "restricted"}}
+    with pytest.raises(ContractError, match="'pay' is restricted and has protection round"):
+        from_columns(columns, "t")
+    policy = from_document(GENERALIZE.replace("generalize]", "round]"), "p.yaml")
+    assert from_columns(columns, "t", policy).rules[0].protection is Protection.ROUND
+    noise = {
+        "method": "noise",
+        "scale": 5,
+        "subject": "id",
+        "type": "integer",
+        "classification": "restricted",
+    }
+    with pytest.raises(ContractError, match="'pay' is restricted and has protection noise"):
+        from_columns({"pay": noise, "id": "drop"}, "t", policy)
+
+
 def test_what_is_not_named_is_as_built_in() -> None:
     made = from_document(GENERALIZE, "p").requirements
     for level in ("public", "internal", "confidential"):
@@ -83,6 +100,7 @@ def test_more_can_be_asked_for() -> None:
             "  restricted: {protections: [shift_date]}",
             "requires less than the built-in policy in protections",
         ),
+        ("  restricted: {protections: [noise]}", "requires less than the built-in policy in protections"),
         ("  public: {transit: verified}", "class internal requires less than class public in transit"),
         (
             "  confidential: {protections: [drop]}",

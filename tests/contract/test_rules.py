@@ -111,7 +111,7 @@ def test_unkeyed_hash(method: str) -> None:
 def test_unknown_method(method: str) -> None:
     with pytest.raises(
         ContractError,
-        match=f"column 'email': protection '{method}', expected one of none, encrypt, tokenize, fpe, pseudonymize, shift_date, redact, generalize, "
+        match=f"column 'email': protection '{method}', expected one of none, encrypt, tokenize, fpe, pseudonymize, shift_date, noise, round, redact, generalize, "
         "nullify, drop",
     ):
         rule(method)
@@ -390,3 +390,38 @@ def test_shift_date() -> None:
 def test_shift_date_that_is_wrong(given: dict[str, Any], problem: str) -> None:
     with pytest.raises(ContractError, match=f"column 'email': {re.escape(problem)}"):
         rule({"method": "shift_date", **given}, logical_type="date")
+
+
+# round, noise
+
+
+def test_round_and_noise() -> None:
+    assert rule({"method": "round", "to": 100.0}, logical_type="integer").parameters == {"to": 100}
+    assert rule({"method": "round", "to": 0.05}, logical_type="number").parameters == {"to": 0.05}
+    made = rule({"method": "noise", "scale": 250, "subject": "id"}, logical_type="integer")
+    assert made.parameters == {"subject": "id", "scale": 250, "to": 10}
+    assert made.beside == ("id",)
+    assert made.domain
+
+
+@pytest.mark.parametrize(
+    ("given", "logical_type", "problem"),
+    [
+        ({"method": "round"}, "integer", "round to None, expected a whole number above 0"),
+        ({"method": "round", "to": 0}, "number", "round to 0, expected a number of at most 9 decimals, above 0"),
+        ({"method": "round", "to": 0.5}, "integer", "round to 0.5, expected a whole number"),
+        ({"method": "round", "to": True}, "number", "round to True, expected a number"),
+        ({"method": "round", "to": 1e-10}, "number", "round to 1e-10, expected a number of at most 9 decimals"),
+        ({"method": "round", "to": float("nan")}, "number", "round to nan, expected a number"),
+        ({"method": "round", "to": 10}, "string", "round of a string; expected an integer or number"),
+        ({"method": "round", "to": 10, "digits": 2}, "number", "unknown parameter 'digits' of round; it takes to"),
+        ({"method": "noise", "scale": 5}, "number", "noise needs subject: the column that says whose number it is"),
+        ({"method": "noise", "subject": "id"}, "number", "noise needs scale, a number above 0"),
+        ({"method": "noise", "subject": "id", "scale": float("inf")}, "number", "noise needs scale"),
+        ({"method": "noise", "subject": "id", "scale": 0}, "number", "noise needs scale"),
+        ({"method": "noise", "subject": "id", "scale": 5}, "date", "noise of a date; expected an integer or number"),
+    ],
+)  # fmt: skip
+def test_round_and_noise_that_are_wrong(given: dict[str, Any], logical_type: str, problem: str) -> None:
+    with pytest.raises(ContractError, match=f"column 'email': {re.escape(problem)}"):
+        rule(given, logical_type=logical_type)

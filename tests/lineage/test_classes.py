@@ -92,6 +92,8 @@ def test_a_derived_column_has_the_strictest_class_of_its_inputs() -> None:
         ("fpe", "restricted"),
         ("pseudonymize", "restricted"),
         ("shift_date", "restricted"),
+        ("noise", "restricted"),
+        ("round", "internal"),
         ("redact", "internal"),
         ("generalize", "internal"),
         ("nullify", "internal"),

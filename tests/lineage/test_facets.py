@@ -33,9 +33,9 @@ from airflow_secure_provider.model import (
     InTransit,
     Owner,
     Protection,
-    TransferReport,
     algorithm,
 )
+from airflow_secure_provider.reports import TransferReport
 
 from . import official
 

@@ -140,3 +140,12 @@ def test_canonical_text(column: Any, texts: list[str | None]) -> None:
 
     assert text.type == pa.string()
     assert text.to_pylist() == texts
+
+
+def test_whole_numbers_become_decimals_where_they_fit() -> None:
+    given = {"name": "n", "what": "numeric(5,2)", "first_record": 1, "where": "f"}
+    made = convert(pa.array([7, None, -123]), pa.decimal128(5, 2), **given)
+
+    assert [str(each) for each in made.to_pylist()] == ["7.00", "None", "-123.00"]
+    with pytest.raises(FormatError, match=r"column 'n', record 2: the value is not numeric\(5,2\)"):
+        convert(pa.array([7, 1234]), pa.decimal128(5, 2), **given)

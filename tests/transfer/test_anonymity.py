@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 from pycanon import anonymity as pycanon
 
+from airflow_secure_provider.contract.contract import from_columns
 from airflow_secure_provider.errors import ConfigurationError, ContractError, StoreUnavailable
-from airflow_secure_provider.model import Protection, TransferReport
+from airflow_secure_provider.model import Protection
+from airflow_secure_provider.reports import TransferReport
 from airflow_secure_provider.transfer import ObjectTarget, RejectTo, Required, transfer
 
 from .world import CANARY, World
@@ -176,6 +178,34 @@ def test_somebody_else_who_writes_meanwhile_is_noticed(clinic: World) -> None:
     assert table(clinic).empty
 
 
+@pytest.mark.parametrize(
+    ("given", "written", "says"),
+    [
+        ({"l_diversity": 2}, "('2000', '23456', 'm', 'flu')", "k=5, l=1, t="),
+        ({"t_closeness": 0.05}, "('2000', '23456', 'm', 'flu')", "k=5, l=1, t=0."),
+        ({"l_diversity": 2}, None, ""),
+    ],
+)
+def test_l_and_t_are_looked_at_once_more(
+    clinic: World, given: dict[str, Any], written: str | None, says: str
+) -> None:
+    """Another class, large enough, whose five persons all have the flu."""
+    if written:
+        clinic.execute(
+            "CREATE FUNCTION crm.other() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF pg_trigger_depth() = 1 THEN "
+            f"INSERT INTO crm.patients SELECT v.* FROM (VALUES {written}) v, generate_series(1, 5); END IF; RETURN NULL; END $$; "
+            "CREATE TRIGGER other AFTER INSERT ON crm.patients EXECUTE FUNCTION crm.other()"
+        )
+    rows = [(*patients(1)[0][:-1], disease) for disease in ("flu", "gout") for _ in range(5)]
+    need = required(sensitive=["disease"], **given)
+    if not written:
+        assert load(clinic, rows, need).rows == 10
+        return
+    with pytest.raises(StoreUnavailable, match=f"crm.patients: {says}.*since it was changed after"):
+        load(clinic, rows, need)
+    assert table(clinic).empty
+
+
 def test_out_of_a_table_in_one_snapshot(clinic: World) -> None:
     load(clinic, [row for row in patients(30) for _ in range(6)], required())
     clinic.execute("CREATE TABLE crm.shared (born text, postcode text, disease text)")
@@ -261,6 +291,17 @@ def test_columns_that_have_no_classes(clinic: World, given: dict[str, Any], says
     with pytest.raises(ContractError) as caught:
         load(clinic, patients(3), required(**given))
     assert says in str(caught.value)
+
+
+def test_noise_has_no_classes(clinic: World) -> None:
+    columns = {
+        **COLUMNS,
+        "postcode": {"method": "noise", "scale": 5, "subject": "id", "type": "integer"},
+    }
+    with pytest.raises(
+        ContractError, match="'postcode', which gets noise, in which equal values are not equal"
+    ):
+        required().check(from_columns(columns, "crm.patients").rules)
 
 
 def test_what_does_not_go_together(clinic: World) -> None:

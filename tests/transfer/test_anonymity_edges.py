@@ -15,7 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from airflow_secure_provider.errors import ConfigurationError, ContractError, StoreError, StoreUnavailable
-from airflow_secure_provider.model import TransferReport
+from airflow_secure_provider.reports import TransferReport
 from airflow_secure_provider.stores import manifest
 from airflow_secure_provider.transfer import Required, S3Objects
 
@@ -282,3 +282,28 @@ def encoded(table: pa.Table, kind: str) -> bytes:
     else:
         sink.write(as_csv([tuple(row.values()) for row in table.to_pylist()], table.column_names))
     return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("column_type", "one", "other", "kind"),
+    [
+        ("numeric", "1", "1.0", "number"),
+        ("char(4)", "f", "f ", "string"),
+        ("citext", "Flu", "flu", "string"),
+        ("double precision", "0.0", "-0.0", "number"),
+        ("interval", "1 day", "24:00:00", "string"),
+        ("inet", "10.0.0.1", "10.0.0.1/32", "string"),
+        ("jsonb", '{""a"": 1, ""b"": 2}', '{""b"": 2, ""a"": 1}', "string"),
+    ],
+)
+def test_values_that_postgresql_takes_for_one_are_no_diversity(
+    world: World, column_type: str, one: str, other: str, kind: str
+) -> None:
+    world.execute(
+        f"CREATE EXTENSION IF NOT EXISTS citext SCHEMA public; CREATE TABLE crm.x (n text, s {column_type})"
+    )
+    need = required(quasi_identifiers=["n"], sensitive="s", l_diversity=2)
+    columns = {"n": "none", "s": {"method": "none", "type": kind}}
+    with pytest.raises(StoreUnavailable, match="takes values for equal that the source writes differently"):
+        load(world, f'n,s\na,"{one}"\na,"{other}"\n', need, columns, mode="replace")
+    assert world.query("SELECT * FROM crm.x") == []

@@ -29,8 +29,8 @@ from airflow_secure_provider.errors import (
     StoreError,
     StoreUnavailable,
 )
-from airflow_secure_provider.model import LandingReport
 from airflow_secure_provider.objects.encryption_sdk_keys import RawAesKey
+from airflow_secure_provider.reports import LandingReport
 from airflow_secure_provider.stores.http import Authentication, HttpAccess
 from airflow_secure_provider.stores.http_authentication import ApiKey, Basic, ClientCredentials
 from airflow_secure_provider.transfer import (

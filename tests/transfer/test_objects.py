@@ -29,7 +29,8 @@ from airflow_secure_provider.errors import (
     SecureProviderError,
     StoreError,
 )
-from airflow_secure_provider.model import Classification, ColumnStatus, Protection, TransferReport
+from airflow_secure_provider.model import Classification, ColumnStatus, Protection
+from airflow_secure_provider.reports import TransferReport
 from airflow_secure_provider.stores import object_state
 from airflow_secure_provider.stores.formats import FileFormat
 from airflow_secure_provider.transfer import ObjectTarget, PostgresSource, S3Source, transfer

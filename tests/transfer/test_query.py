@@ -9,7 +9,7 @@ import pytest
 from airflow_secure_provider.contract.contract import from_columns
 from airflow_secure_provider.errors import ConfigurationError, ContractError, SecureProviderError, StoreError
 from airflow_secure_provider.lineage.facets import input_datasets, output_dataset
-from airflow_secure_provider.model import TransferReport
+from airflow_secure_provider.reports import TransferReport
 from airflow_secure_provider.stores import postgres, query
 from airflow_secure_provider.stores.postgres import TableName
 from airflow_secure_provider.transfer import QuerySource

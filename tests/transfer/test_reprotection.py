@@ -21,9 +21,10 @@ from airflow_secure_provider.errors import (
     StoreError,
     StoreUnavailable,
 )
-from airflow_secure_provider.model import ColumnRule, Protection, ReprotectionReport
+from airflow_secure_provider.model import ColumnRule, Protection
 from airflow_secure_provider.protection.formatted import FormatCipher
 from airflow_secure_provider.protection.plan import reversible
+from airflow_secure_provider.reports import ReprotectionReport
 from airflow_secure_provider.stores import reprotection as sql
 from airflow_secure_provider.stores.states import lock_domain
 from airflow_secure_provider.stores.usage import count_uses

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_secure_provider.errors import ConfigurationError, ContractError, LoadError, SecureProviderError
-from airflow_secure_provider.model import TransferReport
+from airflow_secure_provider.reports import TransferReport
 
 from .test_reprotection import move
 from .test_rotation import rotated

@@ -22,8 +22,9 @@ from airflow_secure_provider.contract.contract import Contract, from_columns
 from airflow_secure_provider.crypto import keyset
 from airflow_secure_provider.crypto.keyset import Keyset, KeysetDocument
 from airflow_secure_provider.keyrings.aws_kms import AwsKmsKeyring
-from airflow_secure_provider.model import AtRest, ColumnRule, Evidence, InTransit, Protection, TransferReport
+from airflow_secure_provider.model import AtRest, ColumnRule, Evidence, InTransit, Protection
 from airflow_secure_provider.protection.reversible import ColumnCipher
+from airflow_secure_provider.reports import TransferReport
 from airflow_secure_provider.stores.ddl import DDL
 from airflow_secure_provider.transfer import Options, PostgresSource, S3Source, Source, TableTarget, transfer
 from sandbox.aws import Aws

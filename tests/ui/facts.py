@@ -18,8 +18,8 @@ from airflow_secure_provider.model import (
     Evidence,
     InTransit,
     Protection,
-    TransferReport,
 )
+from airflow_secure_provider.reports import TransferReport
 
 NAMESPACE = "tests"
 TLS = InTransit("TLSv1.3", "TLS_AES_256_GCM_SHA384", True, False, Evidence.OBSERVED)
