@@ -6,6 +6,7 @@ import ast
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .model import UNKNOWN, Argument, Call, Literal, Place, Seen
 from .transfers import is_known
@@ -270,7 +271,22 @@ class _Reader:
                 return f"{before}.{attr}"
             case ast.Call(func=called):
                 return self._dotted(called, depth)
+            case ast.Subscript(value=ast.Name(id=name), slice=key):
+                return self._of_mapping(self._names.get(name), evaluate(key, self._names), depth)
         return "?"
+
+    def _of_mapping(self, mapping: ast.expr | None, wanted: Any, depth: int) -> str:
+        """``OPERATORS["load"]``; if the key is not told, the first that moves data."""
+        if not isinstance(mapping, ast.Dict) or not depth:
+            return "?"
+        named = {
+            evaluate(key, self._names): self._dotted(value, depth - 1)
+            for key, value in zip(mapping.keys, mapping.values, strict=True)
+            if isinstance(key, ast.Constant)
+        }
+        if isinstance(wanted, str | int):
+            return named.get(wanted, "?")
+        return next(filter(is_known, named.values()), "?")
 
 
 def _with_defaults(calls: list[Call]) -> list[Call]:

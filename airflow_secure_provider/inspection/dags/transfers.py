@@ -102,8 +102,9 @@ def undescribed(seen: Seen, registry: Registry) -> Iterator[Told]:
 
 
 def is_transfer(call: Call) -> bool:
-    """An operator that moves data, and is none of ours."""
-    return "task_id" in call.arguments and not _is_ours(call.qualified) and is_known(call.qualified)
+    """An operator that moves data, and is none of ours. Its name may be in a ``**`` of which only a run tells what it is."""
+    is_task = "task_id" in call.arguments or not call.complete
+    return is_task and not _is_ours(call.qualified) and is_known(call.qualified)
 
 
 def is_known(qualified: str) -> bool:

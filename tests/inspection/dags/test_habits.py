@@ -24,6 +24,9 @@ RESTRICTED = {
     "another name": 'Op = Load\nOp(task_id="a", s3_bucket="b", s3_key="x", table="crm.people")',
     "functools.partial": 'import functools as f\nP = f.partial(Load, s3_bucket="b")\nP(task_id="a", s3_key="x", table="crm.people")',
     "expand_kwargs": 'Load.partial(task_id="a", s3_bucket="b").expand_kwargs([{"s3_key": "x", "table": "ref.a"}, {"s3_key": "y", "table": "crm.people"}])',
+    "a mapping of operators": 'OPS = {"load": Load}\nOPS["load"](task_id="a", s3_bucket="b", s3_key="x", table="crm.people")',
+    "a mapping by a name": 'OPS = {"none": print, "load": Load}\nOPS[kind](task_id="a", s3_bucket="b", s3_key="x", table="crm.people")',
+    "a name out of a run": 'Load(s3_bucket="b", s3_key="x", table="crm.people", **settings())',
     "format": 'Load(task_id="a", s3_bucket="b", s3_key="x", table="{}.{t}".format("crm", t="people"))',
     "percent": 'T = "people"\nLoad(task_id="a", s3_bucket="b", s3_key="x", table="crm.%s" % T)',
     "get_records": 'hook.get_records("select ssn from crm.people")',
@@ -75,6 +78,11 @@ def test_a_restricted_dataset_is_seen(habit: str) -> None:
     assert {each.rule for each in found} & {"SP101"}, [each.reason for each in found]
     lines = (HEAD + RESTRICTED[habit]).splitlines()
     assert {lines[each.place.line - 1] for each in found if each.rule == "SP101"} == {lines[-1]}
+
+
+def test_what_only_a_run_tells_is_told_of() -> None:
+    found, _ = check_source((HEAD + "Load(**yaml.safe_load(text))").encode(), "dag.py", SEEDED, REGISTRY)
+    assert [(each.rule, each.place.line) for each in found] == [("SP103", 2)]
 
 
 @pytest.mark.parametrize("habit", SECRETS)
