@@ -92,6 +92,17 @@ def test_a_secret_is_seen(habit: str) -> None:
     assert "S3cr3t" not in str(found)
 
 
+def test_an_answer_for_one_secret_is_none_for_another_with_the_same_user() -> None:
+    code = """USER = "etl"
+ONE = f"postgresql://{USER}:S3cr3tPw9x@db/x"  # secure: ignore SP105 (a sandbox)
+TWO = f"postgresql://{USER}:Oth3rPw9x@db/x"
+create_engine(TWO)
+"""
+    found, answered = check_source(code.encode(), "dag.py", SEEDED, REGISTRY)
+    assert [(each.rule, each.place.line) for each in found] == [("SP105", 3)]
+    assert [each.place.line for each, _ in answered] == [2]
+
+
 def test_a_check_that_is_off_is_seen_by_any_name() -> None:
     code = "from ssl import CERT_NONE as nothing\ncontext.verify_mode = nothing"
     found, _ = check_source(code.encode(), "dag.py", SEEDED, REGISTRY)
