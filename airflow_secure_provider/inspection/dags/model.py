@@ -120,5 +120,6 @@ def once(found: Iterable[tuple[Literal, str]]) -> Iterator[Told]:
     told: set[Place] = set()
     for literal, reason in found:
         if told.isdisjoint(literal.origins):
-            told.update(literal.origins[:1])  # not its parts, which another one may have with a secret of its own
+            # Not its parts, which another one may have beside a secret of its own.
+            told.update(literal.origins[:1])
             yield literal.place, reason
