@@ -70,7 +70,7 @@ def _alarms(dag: Any, ignored: str) -> list[Alarm]:
             f"[secure_provider] dag_policy_ignore names {unknown[0]!r}, which is no rule; they are {', '.join(RULES)}"
         )
     folder = conf.get("secure_provider", "contracts", fallback="")
-    registry = Registry.read(Path(folder)) if folder else None
+    registry = Registry.read(Path(folder)).whole() if folder else None
     params = {name: _given(dag.params.get_param(name)) for name in dag.params}
     found = check_dag(Path(dag.fileloc), [_task(each) for each in dag.tasks], params, registry)
     return [each for each in found if each.level is not Level.NOTE and each.rule not in left_out]
@@ -79,6 +79,7 @@ def _alarms(dag: Any, ignored: str) -> list[Alarm]:
 def _task(task: Any) -> Task:
     """What its author gave, merged with the DAG's default_args; of a template file what is in it."""
     from .inspection.dags.tasks import Task
+    from .inspection.dags.transfers import is_known
 
     if hasattr(task, "partial_kwargs"):  # a mapped one
         kind = task.operator_class
@@ -95,7 +96,9 @@ def _task(task: Any) -> Task:
         given = dict(getattr(task, "_BaseOperator__init_kwargs", {}))
         given |= {name: getattr(task, name, None) for name in task.template_fields if name in given}
     arguments = {name: _given(value) for name, value in given.items() if name not in _NO_ARGUMENTS}
-    return Task(task.task_id, f"{kind.__module__}.{kind.__qualname__}", arguments)
+    classes = [f"{each.__module__}.{each.__qualname__}" for each in kind.__mro__]
+    # A class of one's own that is an operator which moves data goes by that one's name.
+    return Task(task.task_id, next(filter(is_known, classes), classes[0]), arguments)
 
 
 def _given(value: Any) -> Any:

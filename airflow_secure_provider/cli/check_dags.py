@@ -79,7 +79,7 @@ def _registry(folder: Path | None) -> Registry | None:
     from ..contract.registry import Registry
 
     folder = folder or _configured()
-    return Registry.read(folder) if folder is not None else None
+    return Registry.read(folder).whole() if folder is not None else None
 
 
 def _configured() -> Path | None:

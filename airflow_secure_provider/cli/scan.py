@@ -115,13 +115,19 @@ class _Asked:
     @property
     def name(self) -> str:
         if self._is_table:
-            return self.source.replace('"', "")
+            return self.source.replace('"', "") if '"' in self.source else self.source.lower()
         stem = Path(self.source.removeprefix("s3://")).name.partition(".")[0]
         return re.sub(r"[^\w\-]+", "-", stem) or "dataset"
 
     @property
     def physical(self) -> str | None:
-        return self.source if self._is_table or self.source.startswith("s3://") else None
+        """As the registry of contracts knows it: PostgreSQL's own spelling, without quotes."""
+        if self._is_table:
+            from ..stores.postgres import TableName
+
+            table = TableName.parse(self.source)
+            return str(table) if "." in self.source else table.table
+        return self.source if self.source.startswith("s3://") else None
 
     @contextmanager
     def open(self) -> Iterator[Columns]:
@@ -253,7 +259,9 @@ class _Plain:
 def _yaml(body: Any) -> str:
     import yaml
 
-    return yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=120)
+    names = "".join(each["name"] for each in body["schema"][0]["properties"])
+    # What steers a terminal or turns the direction of text is escaped.
+    return yaml.safe_dump(body, sort_keys=False, allow_unicode=names.isprintable(), width=120)
 
 
 def _json(done: Scan, left: list[str]) -> str:
@@ -283,14 +291,20 @@ def _as_dict(finding: Finding) -> dict[str, Any]:
 
 def _report(done: Scan, left: list[str]) -> None:
     """For people, beside the contract."""
-    width = max(len(each.column) for each in done.findings) if done.findings else 0
-    for each in done.findings:
+    names = [_shown(each.column) for each in done.findings]
+    width = max(map(len, names), default=0)
+    for each, name in zip(done.findings, names, strict=True):
         verdict = click.style(f"{each.verdict:8}", fg=_COLOURS[each.verdict])
         kind = f"{each.kind}: " if each.kind else ""
-        click.echo(f"{verdict}{each.column:{width}}  {kind}{each.words}".rstrip(), err=True)
+        click.echo(f"{verdict}{name:{width}}  {kind}{each.words}".rstrip(), err=True)
     part = "" if done.whole else " (the first ones only)"
     todo = ": give each a classification in the contract" if left else ""
     click.echo(
         f"{done.rows:,} rows{part}; {len(left)} of {len(done.findings)} columns are left to you{todo}",
         err=True,
     )
+
+
+def _shown(name: str) -> str:
+    """A column's name may be made to steer a terminal."""
+    return name if name.isprintable() else ascii(name)

@@ -105,6 +105,17 @@ class Registry:
             )
         return cls(*kept)
 
+    def whole(self) -> Registry:
+        """
+        :raises ConfigurationError: if a contract can't be read: then nobody knows what its classes are.
+        """
+        if self.broken:
+            raise ConfigurationError(
+                f"[secure_provider] contracts: {self.broken[0]!r} can't be read, so nobody knows what its classes are: mend it, "
+                "or remove it"
+            )
+        return self
+
     def classes(self, namespace: str, name: str) -> dict[str, Classification]:
         """By column; empty for a dataset that no contract describes."""
         found: dict[str, Classification] = {}

@@ -47,6 +47,7 @@ class ColumnLook:
     """
     :ivar values: that are not null and not empty, in all batches.
     :ivar looked: of these, how many were looked at closely.
+    :ivar long: of all values, how many are longer than what is looked at of a text.
     :ivar unread: why nobody can tell, where the type can't be looked into.
     """
 
@@ -57,6 +58,7 @@ class ColumnLook:
     characters: int = 0
     spaces: int = 0
     distinct: int = 0
+    long: int = 0
     unread: str | None = None
     whole: dict[Detector, Tally] = field(default_factory=dict)
     held: dict[Held, Tally] = field(default_factory=dict)
@@ -81,7 +83,8 @@ class ColumnLook:
     def _look(self, column: Any, closely: int | None) -> None:
         self.batches += 1
         first = self.batches <= _FIRST_BATCHES
-        most = closely or (_CLOSELY if first or self.batches % _THEN_EVERY == 0 else 0)
+        begun = self.looked < _SEARCHED_LATER  # the first batches may hold nothing in this column
+        most = closely or (_CLOSELY if first or begun or self.batches % _THEN_EVERY == 0 else 0)
         kind = column.type
         if pa.types.is_dictionary(kind):
             column = column.dictionary_decode()
@@ -92,11 +95,12 @@ class ColumnLook:
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         text = _Text(column) if is_text else None
         self.values += text.values if text else len(column) - column.null_count
+        self.long += text.longer_than(_LONGEST_TEXT) if text else 0
         if pa.types.is_boolean(kind) or pa.types.is_null(kind):
             return
         if most:
             drawn = _evenly(column.drop_null(), most)
-            self._look_closely(drawn if is_text else drawn.cast(pa.string()))
+            self._look_closely(drawn if is_text else _plain_numbers(drawn).cast(pa.string()))
         if text and not self._is_told:
             self._search(column, text, closely or (_CLOSELY if first else _SEARCHED_LATER))
 
@@ -116,11 +120,12 @@ class ColumnLook:
             return
         self.characters += pc.sum(pc.utf8_length(drawn)).as_py()
         self.spaces += pc.sum(pc.count_substring(drawn, " ")).as_py()
-        if self.batches == 1:
+        if not self.distinct:
             self.distinct = pc.count_distinct(drawn).as_py()
         short = drawn.filter(pc.less_equal(pc.binary_length(drawn), _LONGEST_VALUE))
         trimmed = pc.utf8_trim_whitespace(short)
         self._count_types(trimmed)
+        trimmed = pc.replace_substring_regex(trimmed, _WHOLE, r"\1")
         number = _Text(trimmed).digits
         spaced = pc.greater(pc.count_substring_regex(trimmed, r"\s"), 0).to_numpy(zero_copy_only=False)
         for detector in DETECTORS:
@@ -167,6 +172,7 @@ _TYPES = {
     "timestamp": r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+\-]\d\d:?\d\d)?$",
     "boolean": r"^(?i:true|false)$",
 }
+_WHOLE = r"^(\d{6,})\.0+$"  # a number that went through floats, as columns with gaps do
 _WITH_YEAR = r"(?:^|[\-/. ])(?P<year>(?:18|19|20)\d\d)(?:[\-/.]|$|[T ]00)"
 _WIDE_ADDRESS = r"^(?:[12]\d\d\.|(?:\d{1,3}\.){1,2}[12]\d\d\.|(?:\d{1,3}\.){3}[12]\d\d$)"
 
@@ -191,6 +197,10 @@ class _Text:
     def values(self) -> int:
         return int(np.count_nonzero(np.diff(self._ends)))
 
+    def longer_than(self, most: int) -> int:
+        """In bytes."""
+        return int(np.count_nonzero(np.diff(self._ends) > most))
+
     @cached_property
     def digits(self) -> Any:
         """ASCII digits of each value."""
@@ -208,7 +218,17 @@ class _Text:
 
 _WITH_AT = [held for held in HELD if held.kind is Kind.EMAIL]
 _WITH_DIGITS = [held for held in HELD if held.kind is not Kind.EMAIL]
+_EXACT = 2**53
 _NO_BYTES = np.zeros(0, dtype=np.uint8)
+
+
+def _plain_numbers(values: Any) -> Any:
+    """Whole floats without an exponent."""
+    if pa.types.is_floating(values.type):
+        numbers = values.to_numpy(zero_copy_only=False)
+        if len(numbers) and (np.abs(numbers) < _EXACT).all() and (numbers == np.floor(numbers)).all():
+            return values.cast(pa.int64())
+    return values
 
 
 def _is_bytes(kind: Any) -> bool:

@@ -76,14 +76,18 @@ _Decision = tuple[Verdict, Kind | None, tuple[Evidence, ...], str]
 def _decide(look: ColumnLook, said: Kind | None) -> _Decision:
     if look.unread:
         return "ask", said, (), f"its values are {look.unread}, which are not looked into"
-    if not look.looked:
-        return ("ask", said, (), "it has no values") if said else ("nothing", None, (), "")
+    if not look.values:
+        return "ask", said, (), "it has no values, so nobody knows what it will hold"
+    if not look.looked:  # true or false
+        return ("ask", said, (), f"its name says {said}") if said else ("nothing", None, (), "")
     for step in (_certain, _by_name, _mixed, _person, _text, _unsure, _birth):
         made = step(look, said)
         if made is not None:
             return made
     if said:
         return "ask", said, (), f"its name says {said}, and its values don't look like it"
+    if look.long:
+        return "ask", None, (), f"{look.long:,} values are longer than what is looked at of each"
     return "nothing", None, (), ""
 
 

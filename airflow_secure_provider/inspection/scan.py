@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from ..discovery.columns import ColumnLook
 from ..discovery.judging import Finding, judge
+from ..discovery.kinds import Kind
+from ..discovery.persons import Persons
 from ..errors import ContractError
 from ..model import Classification, Protection
 
@@ -51,7 +53,9 @@ def scan(source: Columns, where: str, most_rows: int | None = None) -> Scan:
         rows += batch.num_rows
         if not whole:
             break
-    return Scan(tuple(map(judge, looks)), rows, whole)
+    findings = tuple(map(judge, looks))
+    _check_names_of_persons(findings, where)
+    return Scan(findings, rows, whole)
 
 
 def _check_header(names: Sequence[str], where: str) -> None:
@@ -64,16 +68,30 @@ def _check_header(names: Sequence[str], where: str) -> None:
         for detector, tally in look.whole.items()
         if detector.certain and detector.what != "IPv4 address"
     ]
-    if any(sure) or look.types["number"] or look.types["date"]:
-        raise ContractError(
-            f"{where}: its first record looks like values, not like names of columns; if it has no header, say --no-header"
-        )
+    inside = [tally.right for held, tally in look.held.items() if held.kind is not Kind.IP_ADDRESS]
+    if any(sure) or any(inside) or look.types["number"] or look.types["date"]:
+        raise _no_header(where)
     unusable = [n for n, name in enumerate(names, 1) if name in twice or not name.strip()]
     if unusable:  # by their numbers: what stands there may be values
         which = ", ".join(map(str, unusable))
         raise ContractError(
             f"{where}: a column has no name, or two have the same: rename them (numbers {which})"
         )
+
+
+def _check_names_of_persons(findings: Sequence[Finding], where: str) -> None:
+    """A record of persons has no other sign: what stands above a column of names is one itself."""
+    above = [each.column for each in findings if not each.hinted and each.kind is Kind.PERSON_NAME]
+    looks = Persons()
+    looks.look(pa.array(above, pa.string()))
+    if looks.known:
+        raise _no_header(where)
+
+
+def _no_header(where: str) -> ContractError:
+    return ContractError(
+        f"{where}: its first record looks like values, not like names of columns; if it has no header, say --no-header"
+    )
 
 
 @dataclass(frozen=True, slots=True)

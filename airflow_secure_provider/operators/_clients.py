@@ -96,13 +96,7 @@ class HookClients:
         :raises ConfigurationError: if there is no such folder, or one of them can't be read.
         """
         folder = conf.get("secure_provider", "contracts", fallback="")
-        registry = Registry.read(Path(folder)) if folder else Registry()
-        if registry.broken:
-            raise ConfigurationError(
-                f"[secure_provider] contracts: {registry.broken[0]!r} can't be read, so nobody knows what its classes are: mend it, "
-                "or remove it"
-            )
-        return registry.classes
+        return (Registry.read(Path(folder)).whole() if folder else Registry()).classes
 
     def ask_at_rest(self, namespace: str) -> AtRest | None:
         """What RDS says of a database, where ``[secure_provider] rds_conn_id`` names who may ask it."""

@@ -115,7 +115,9 @@ class Classes:
         return found
 
     def allowed(self, outcome: Outcome) -> bool:
-        return outcome.suppressed <= self._need.max_suppressed and self._meets(outcome)
+        """Nothing but left out rows is no table."""
+        something = outcome.classes > 0 or not self.total
+        return something and outcome.suppressed <= self._need.max_suppressed and self._meets(outcome)
 
     def best(self) -> Outcome | None:
         """The allowed choice that loses least; ``None`` if there is none.

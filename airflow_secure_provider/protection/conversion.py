@@ -29,6 +29,9 @@ def convert(column: Any, target: Any, *, name: str, what: str, first_record: int
     """
     if column.type == target:
         return column
+    if pa.types.is_integer(column.type) and pa.types.is_temporal(target):
+        # Arrow would take the year 1980 for a number of days.
+        raise _can_not_become(what, column, name, where)
     index = None
     if pa.types.is_integer(target) and pa.types.is_string(column.type) and _may_hold_x(column):
         # Arrow also reads 0xFF, and as two's complement: as another number.
@@ -46,9 +49,7 @@ def convert(column: Any, target: Any, *, name: str, what: str, first_record: int
         if index < 0:
             return made
     if index is None:
-        raise FormatError(
-            f"{where}: column {name!r} is {column.type} and can't become {what}; change the table's type"
-        )
+        raise _can_not_become(what, column, name, where)
     raise _not_what(what, name, first_record + index, where)
 
 
@@ -59,6 +60,12 @@ def _may_hold_x(column: Any) -> bool:
         return isinstance(column, pa.ChunkedArray)
     text = bytes(data)
     return b"x" in text or b"X" in text
+
+
+def _can_not_become(what: str, column: Any, name: str, where: str) -> FormatError:
+    return FormatError(
+        f"{where}: column {name!r} is {column.type} and can't become {what}; change the table's type"
+    )
 
 
 def _not_what(what: str, name: str, record: int, where: str) -> FormatError:

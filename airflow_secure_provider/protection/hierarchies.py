@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +38,11 @@ def ladder(name: str, given: Any, read: Callable[[str], bytes]) -> tuple[Level, 
         return _of_file(read(given), given, where)
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise ConfigurationError(f"{where}: {given!r} is neither a list of steps nor the name of a .csv file")
+    for before, after in itertools.pairwise(given):
+        if _is_finer(before, after):
+            raise ConfigurationError(
+                f"{where}: step {after!r} is not coarser than {before!r}, which stands before it: steps go from finer to coarser"
+            )
     return tuple(_step(each, last=index == len(given) - 1, where=where) for index, each in enumerate(given))
 
 
@@ -63,6 +70,17 @@ def _step(given: Any, *, last: bool, where: str) -> Level:
     return level
 
 
+def _is_finer(before: Any, after: Any) -> bool:
+    """Or as fine. Steps of different kinds can't be held against each other."""
+    if before in _DATES and after in _DATES:
+        return _DATES.index(after) <= _DATES.index(before)
+    if isinstance(before, int) and isinstance(after, int):
+        return after >= before
+    if isinstance(before, list | tuple) and isinstance(after, list | tuple) and _rising(before):
+        return not set(after) < set(before)
+    return False
+
+
 def _as(column: Any, kind: Any, step: Any, where: str) -> Any:
     """:raises ConfigurationError: if the column's values are none of that kind."""
     if pa.types.is_date32(kind):
@@ -72,6 +90,12 @@ def _as(column: Any, kind: Any, step: Any, where: str) -> Any:
     converted = None
     with contextlib.suppress(pa.ArrowException):  # it may quote a value
         converted = column.cast(kind, safe=False)
+    if (
+        converted is not None
+        and pa.types.is_floating(converted.type)
+        and pc.any(pc.is_nan(converted)).as_py()
+    ):
+        converted = None  # it is in no bin
     if converted is None:
         raise ConfigurationError(
             f"{where}: step {step!r} takes {_WORDS[kind]}, and some values of the column are none"
@@ -97,7 +121,10 @@ def _days(text: Any, step: str, where: str) -> Any:
 
 
 def _rising(edges: Sequence[Any]) -> bool:
-    numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in edges)
+    numbers = all(
+        isinstance(each, (int, float)) and not isinstance(each, bool) and math.isfinite(each)
+        for each in edges
+    )
     return numbers and len(edges) > 0 and list(edges) == sorted(set(edges))
 
 

@@ -23,10 +23,11 @@ def held(
     names = sql.SQL(", ").join(
         sql.SQL("{}::text" if name in as_text else "{}").format(sql.Identifier(name)) for name in columns
     )
-    statement = sql.SQL("SELECT {names}, count(*) FROM {table} GROUP BY {places}").format(
+    # By the columns and not by their text: PostgreSQL takes 1 and 1.0 for one value, and "a" and "A" of a citext.
+    statement = sql.SQL("SELECT {names}, count(*) FROM {table} GROUP BY {columns}").format(
         names=names,
         table=table.identifier,
-        places=sql.SQL(", ").join(sql.Literal(place) for place in range(1, len(columns) + 1)),
+        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
     )
     with postgres_failures(str(table)), connection.transaction(), connection.cursor(name="classes") as cursor:
         cursor.execute(statement)

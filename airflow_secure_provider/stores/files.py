@@ -111,6 +111,8 @@ class _JsonLines:
         problem = ""
         if not is_utf8(lines):
             raise FormatError(f"{self._where}: not UTF-8, behind record {self._done:,}; convert it to UTF-8")
+        if _may_be_deep(lines):
+            self._refuse_deep(lines)
         try:
             return json.read_json(
                 pa.BufferReader(lines),
@@ -123,6 +125,22 @@ class _JsonLines:
         except pa.ArrowException:  # it quotes the document
             problem = self._explain(lines, types)
         raise FormatError(f"{self._where}: {problem}")
+
+    def _refuse_deep(self, lines: bytes) -> None:
+        """pyarrow's parser goes down with the nesting, and ends the whole process where the stack does."""
+        import json
+
+        for number, line in enumerate(lines.split(b"\n"), self._done + 1):
+            if line.count(b"[") + line.count(b"{") > _DEEP:
+                problem = ""
+                try:
+                    json.loads(line, strict=False)
+                except RecursionError:
+                    problem = "nested too deeply to be read"
+                except ValueError:  # and nobody knows how deep it goes
+                    problem = "not JSON"
+                if problem:
+                    raise FormatError(f"{self._where}: record {number:,} is {problem}")
 
     def _explain(self, lines: bytes, types: Mapping[str, Any]) -> str:
         import json
@@ -142,6 +160,14 @@ class _JsonLines:
                     f"record {number:,} has the column {unknown[0]!r}, which no record had in the beginning"
                 )
         return f"behind record {self._done:,}: a value is not of the type that the contract says, or types are mixed"
+
+
+_DEEP = 500  # levels; Python's own parser, which counts them, gives up at about 1,000
+
+
+def _may_be_deep(lines: bytes) -> bool:
+    """A look at the numbers of brackets, which costs next to nothing; a flat record has one."""
+    return lines.count(b"[") + lines.count(b"{") > lines.count(b"\n") + _DEEP
 
 
 def _plain_type(inferred: Any) -> Any:

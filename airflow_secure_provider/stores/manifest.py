@@ -52,6 +52,17 @@ def is_current(connection: Connection, key: LoadKey) -> bool:
     return current == [("replace", *identity)]
 
 
+def has(connection: Connection, key: LoadKey) -> bool:
+    """Whether this very load has been appended, and is there still."""
+    with manifest_failures():
+        found = connection.execute(
+            "SELECT EXISTS (SELECT FROM secure_provider.load_manifest WHERE target = %s AND source = %s AND source_version = %s "
+            "AND options = %s AND superseded_at IS NULL)",
+            (key.target, key.source, key.source_version, key.options),
+        ).fetchone()
+    return bool(found and found[0])
+
+
 def claim(
     connection: Connection,
     key: LoadKey,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -37,6 +40,7 @@ class Required:
 
     :param ladders: by quasi-identifier, the steps by which it may become coarser.
     :param max_suppressed: rows, or below 1 a share of them.
+    :param digest: of all that was asked for, hierarchy files too.
     """
 
     k: int
@@ -45,6 +49,7 @@ class Required:
     t_closeness: float = 1.0
     sensitive: tuple[str, ...] = ()
     max_suppressed: float = 0
+    digest: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, Any], read: Callable[[str], bytes]) -> Required:
@@ -60,15 +65,36 @@ class Required:
             raise ConfigurationError(
                 "require has no quasi_identifiers: a list of columns, or a mapping of columns to the steps that may be taken"
             )
-        steps = quasi if isinstance(quasi, Mapping) else dict.fromkeys(quasi, ())
-        sensitive = given.get("sensitive") or ()
+        if isinstance(quasi, Mapping) and not all(isinstance(name, str) for name in quasi):
+            raise ConfigurationError("require: quasi_identifiers is no mapping of columns to steps")
+        steps = (
+            dict(quasi)
+            if isinstance(quasi, Mapping)
+            else dict.fromkeys(_names(given, "quasi_identifiers"), ())
+        )
+        sensitive = _names(given, "sensitive")
+        files: dict[str, str] = {}
+
+        def noted(name: str) -> bytes:
+            content = read(name)
+            files[name] = hashlib.sha256(content).hexdigest()
+            return content
+
+        ladders = {name: ladder(name, each, noted) for name, each in steps.items()}
         found = cls(
             _number(given, "k", 2, 1_000_000_000, whole=True),
-            {name: ladder(name, each, read) for name, each in steps.items()},
+            ladders,
             _number(given, "l_diversity", 1, 1_000_000, 1, whole=True),
             _number(given, "t_closeness", 0, 1, 1.0),
-            (sensitive,) if isinstance(sensitive, str) else tuple(sensitive),
+            sensitive,
             _number(given, "max_suppressed", 0, 1e12, 0),
+            hashlib.sha256(
+                json.dumps(
+                    [{**given, "quasi_identifiers": steps, "sensitive": sensitive}, files],
+                    sort_keys=True,
+                    default=str,
+                ).encode()
+            ).hexdigest(),
         )
         if (found.l_diversity > 1 or found.t_closeness < 1) != bool(found.sensitive):
             raise ConfigurationError(
@@ -89,8 +115,18 @@ class Required:
             raise ContractError(f"require: column {quoted(both)} is either a quasi-identifier or sensitive")
 
     def in_rows(self, total: int) -> Requirement:
-        most = int(self.max_suppressed * total) if 0 < self.max_suppressed < 1 else int(self.max_suppressed)
+        share = 0 < self.max_suppressed < 1
+        # As it is written: 0.29 of 100 are 29, which they are not in binary.
+        most = int(Decimal(str(self.max_suppressed)) * total) if share else int(self.max_suppressed)
         return Requirement(self.k, self.l_diversity, self.t_closeness, most)
+
+
+def _names(given: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    names = given.get(key) or ()
+    names = (names,) if isinstance(names, str) else names
+    if not isinstance(names, Sequence) or not all(isinstance(each, str) for each in names):
+        raise ConfigurationError(f"require: {key} is no list of columns")
+    return tuple(dict.fromkeys(names))
 
 
 def _number(
@@ -145,9 +181,9 @@ class Decided:
         if self._out is None:
             keep = None
         else:
-            here = pa.table({name: pa.array(code) for name, code in codes.items()})
+            here = pa.table(dict(zip(self._out.column_names, map(pa.array, codes.values()), strict=True)))
             joined = here.append_column("row", pa.array(np.arange(len(here)))).join(
-                self._out, list(codes), join_type="left anti"
+                self._out, self._out.column_names, join_type="left anti"
             )
             mask = np.zeros(len(here), dtype=np.bool_)
             mask[joined["row"].to_numpy()] = True
@@ -179,7 +215,7 @@ class Decided:
         if not len(left_out):
             return None
         keys = np.unique(left_out, axis=0)
-        return pa.table({name: pa.array(keys[:, index]) for index, name in enumerate(self._steps)})
+        return pa.table({f"c{index}": pa.array(keys[:, index]) for index in range(len(self._steps))})
 
 
 def decide(
@@ -240,7 +276,9 @@ def _refusal(
     wanted = [f"k={need.k}"]
     wanted += [f"l={need.l_diversity}"] if need.l_diversity > 1 else []
     wanted += [f"t={need.t_closeness:g}"] if need.t_closeness < 1 else []
-    if nearest.suppressed <= need.max_suppressed:
+    if nearest.suppressed <= need.max_suppressed and not nearest.classes:
+        cause = f"all {classes.total:,} rows would have to be left out, and nothing be loaded: give the quasi-identifiers more steps"
+    elif nearest.suppressed <= need.max_suppressed:
         cause = "the target holds rows already that do not meet it, and stay: load with mode='replace'"
     else:
         cause = (

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..errors import FormatError
+from ..errors import ContractError, FormatError
 from ..protection.plan import ColumnStep
 from .anonymity import Decided
 from .pipeline import Timings, ahead
@@ -95,10 +95,23 @@ class ProtectedRows:
         names = [step.rule.name for step in self._steps]
         coarser, keep = self._decided.apply(names, made)
         made = [
-            column if column is before else self._fit(step, column, record)
+            column if column is before else self._fit_coarser(step, column, record)
             for step, before, column in zip(self._steps, made, coarser, strict=True)
         ]
         return made if keep is None else [pc.filter(column, keep) for column in made]
+
+    def _fit_coarser(self, step: ColumnStep, column: Any, first_record: int) -> Any:
+        """:raises ContractError: if the target can't hold what a step has made; the source is not to blame."""
+        try:
+            return self._fit(step, column, first_record)
+        except FormatError:
+            pass  # its words blame the source
+        name, level = step.rule.name, self._decided.report.levels[step.rule.name] if self._decided else 0
+        raise ContractError(
+            f"require: column {name!r} of {self._target.name} can't hold what step {level} makes of it, which is "
+            f"{'text' if pa.types.is_large_string(column.type) or pa.types.is_string(column.type) else column.type}: make the "
+            "column one that can (text always does), or take other steps"
+        )
 
     def _parse(self) -> Iterator[Any]:
         batches = self._opened.batches()

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..contract.contract import Contract
-from ..errors import ConfigurationError, TransientError
+from ..errors import ConfigurationError, StoreUnavailable, TransientError
 from ..model import ColumnEdge, DatasetRef, DatasetStatus, Protection, algorithm
 from ..protection.plan import ColumnStep
 from ..reports import AnonymityReport, TransferReport
@@ -53,6 +53,10 @@ def transfer(
     chosen = options or Options()
     target.check_words()
     chosen.check_words()
+    if chosen.require is not None and target.mode == "upsert":
+        raise ConfigurationError(
+            "require= goes with mode='append' and mode='replace': which rows an upsert leaves there is known after it only"
+        )
     contract.policy.check_ahead(contract.rules, source.transport_ahead, source.where)
     began = time.perf_counter()
     # The platform's own word goes before a contract's.
@@ -68,7 +72,10 @@ def transfer(
         for warning in checked.warnings:
             log.warning("%s", warning)
         on_ends(checked.source, checked.target)
-        decided = _decide(opened, checked, there, chosen, source.where)
+        key = _load_key(opened, contract, there.name, checked, chosen, task)
+        # What an earlier run has loaded is not decided anew: its own rows would be counted with those that it has loaded.
+        already = chosen.require is not None and there.holds(key, versioned=opened.version is not None)
+        decided = None if already else _decide(opened, checked, there, chosen, source.where)
         if decided is not None:
             checked = replace(checked, target=_coarser(checked.target, decided.report))
             on_ends(checked.source, checked.target)
@@ -76,7 +83,20 @@ def transfer(
         if revealing is not None:
             there.announce(revealing)
         suspicion = Suspicion(checked.steps, chosen.on_suspected_pii, source.where)
-        run = _Run(opened, contract, there, target.mode, checked, task, began, suspicion, revealing, decided)
+        run = _Run(
+            opened,
+            contract,
+            there,
+            target.mode,
+            checked,
+            key,
+            task,
+            began,
+            suspicion,
+            revealing,
+            decided,
+            already,
+        )
         return run.run(chosen.reject)
 
 
@@ -90,6 +110,34 @@ def _revealing(
     keys = options.reveal_with
     return Revealing(
         task, options.purpose, source, target.name, columns, opened.selection, keys.id, keys.key_id
+    )
+
+
+def _load_key(
+    opened: OpenSource, contract: Contract, target: str, checked: Checked, options: Options, task: str | None
+) -> LoadKey:
+    """By what was asked for, and not by what the anonymity gate makes of it, which depends on what the target holds."""
+    where, version = checked.source.dataset.uri, opened.version
+    if version is None:
+        if not task:
+            raise ConfigurationError(f"{where} has no version, so the load needs the name of its task run")
+        version = f"run:{task}"
+    columns = sorted(checked.target.columns, key=lambda column: column.name)
+    decisive: list[Any] = [
+        [c.name, str(c.protection), c.domain, c.scope, dict(c.parameters)] for c in columns
+    ]
+    if opened.selection is not None:
+        decisive.append(["where", opened.selection])
+    if options.require is not None:
+        decisive.append(["require", options.require.digest])
+    keysets = sorted({f"{c.keyset_id}:{c.key_version}" for c in columns if c.keyset_id})
+    return LoadKey(
+        target=target,
+        source=where,
+        source_version=version,
+        options=hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
+        contract_digest=contract.ref.digest,
+        keysets=", ".join(keysets),
     )
 
 
@@ -132,17 +180,21 @@ class _Run:
         target: OpenTarget,
         mode: str,
         checked: Checked,
+        key: LoadKey,
         task: str | None,
         began: float,
         suspicion: Suspicion,
         revealing: Revealing | None = None,
         decided: Decided | None = None,
+        already: bool = False,
     ) -> None:
         self._opened = opened
         self._contract = contract
         self._target = target
         self._mode = mode
         self._checked = checked
+        self._key = key
+        self._already = already
         self._task = task
         self._began = began
         self._suspicion = suspicion
@@ -155,9 +207,8 @@ class _Run:
 
     def run(self, reject: RejectTo | None = None) -> TransferReport:
         """:param reject: where rows go that do not fit."""
-        key = self._load_key()
-        with quarantine(reject, self._where, key) as self._rejected:
-            return self._run(key)
+        with quarantine(reject, self._where, self._key) as self._rejected:
+            return self._run(self._key)
 
     def _run(self, key: LoadKey) -> TransferReport:
         log.info("loading %s into %s (%s)", self._where, self._target.name, self._mode)
@@ -182,7 +233,7 @@ class _Run:
             versioned=self._opened.version is not None,
             task=self._task,
             revealing=self._revealing,
-            produce=rows.produce,
+            produce=self._no_longer_there if self._already else rows.produce,
             progress=self._progress,
             timings=self._timings,
             before_commit=self._before_commit,
@@ -197,6 +248,13 @@ class _Run:
         elif load.versioned:
             log.info("this version of %s is in %s already: nothing to do", self._where, self._target.name)
         return self._report(stored)
+
+    def _no_longer_there(self) -> Iterator[list[Any]]:
+        """Nobody has decided of these rows."""
+        raise StoreUnavailable(
+            f"{self._target.name} held this load when it was looked at, and does no longer; nothing was committed, and a retry "
+            "counts its classes"
+        )
 
     def _anonymity(self) -> dict[str, Any]:
         decided = self._decided
@@ -224,34 +282,6 @@ class _Run:
         else:
             self._rejected.publish()
         return stored
-
-    def _load_key(self) -> LoadKey:
-        version = self._opened.version
-        if version is None:
-            if not self._task:
-                raise ConfigurationError(
-                    f"{self._where} has no version, so the load needs the name of its task run"
-                )
-            version = f"run:{self._task}"
-        columns = sorted(self._checked.target.columns, key=lambda column: column.name)
-        decisive: list[Any] = [
-            [c.name, str(c.protection), c.domain, c.scope, dict(c.parameters)] for c in columns
-        ]
-        if self._opened.selection is not None:
-            decisive.append(["where", self._opened.selection])
-        if self._decided is not None:
-            decisive.append(
-                ["require", dict(self._decided.report.required), list(self._decided.report.quasi_identifiers)]
-            )
-        keysets = sorted({f"{c.keyset_id}:{c.key_version}" for c in columns if c.keyset_id})
-        return LoadKey(
-            target=self._target.name,
-            source=self._where,
-            source_version=version,
-            options=hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
-            contract_digest=self._contract.ref.digest,
-            keysets=", ".join(keysets),
-        )
 
     def _spent(self) -> dict[str, float]:
         """Seconds by step. Steps run in threads of their own, so they add up to more than the whole."""

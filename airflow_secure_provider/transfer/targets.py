@@ -81,6 +81,9 @@ class OpenTarget(Protocol):
     def fit(self, step: ColumnStep, column: Any, *, first_record: int, where: str) -> Any:
         """A protected column as the target holds it."""
 
+    def holds(self, key: LoadKey, *, versioned: bool) -> bool:
+        """Whether this very load is there already, so that :meth:`store` would do nothing."""
+
     def held_classes(self, names: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Any]]:
         """What stays there beside the load: of each class these columns, as :meth:`fit` makes them, and the number of its rows."""
 

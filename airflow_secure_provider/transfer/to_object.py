@@ -24,6 +24,7 @@ from ..protection.plan import ColumnStep
 from ..stores import object_state, s3, s3_writing
 from ..stores.audit import Revealing
 from ..stores.formats import Compression, FileFormat, Readable
+from ..stores.manifest import LoadKey
 from ..stores.s3 import S3Location
 from ..stores.s3_writing import WatchedClient
 from ..stores.states import Domain
@@ -128,6 +129,9 @@ class _OpenObject:
     def fit(self, step: ColumnStep, column: Any, *, first_record: int, where: str) -> Any:
         return stored(column, step, self._kind, first_record=first_record, where=where)
 
+    def holds(self, key: LoadKey, *, versioned: bool) -> bool:
+        return versioned and self._holds(_identity(key))
+
     def held_classes(self, names: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Any]]:
         """An object is replaced as a whole."""
         return iter(())
@@ -138,7 +142,7 @@ class _OpenObject:
         )
 
     def store(self, load: Load) -> Stored:
-        identity = hashlib.sha256(json.dumps(astuple(load.key)).encode()).hexdigest()
+        identity = _identity(load.key)
         if load.versioned and self._holds(identity):
             return Stored(0, already=True)
         metadata = {
@@ -173,6 +177,10 @@ class _OpenObject:
         context = writing_context(self.name, load.contract.ref, load.task)
         context[object_state.BOUND] = columns_digest
         return encrypted(rows, keys, str([*target.kms_keys, target.raw_key][0]), context, self.name), {}
+
+
+def _identity(key: LoadKey) -> str:
+    return hashlib.sha256(json.dumps(astuple(key)).encode()).hexdigest()
 
 
 def client_side(kms_keys: Sequence[str], raw_key: RawAesKey | None) -> AtRest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -12,13 +13,14 @@ from typing import Any
 import pyarrow as pa
 
 from ..contract.contract import Contract, quoted
-from ..errors import ConfigurationError, StoreUnavailable
+from ..errors import ConfigurationError, StoreError, StoreUnavailable
 from ..model import AtRest, ColumnRule, DatasetStatus, Protection
 from ..protection.conversion import convert
 from ..protection.plan import ColumnStep, fit
 from ..protection.reversible import as_bytes
 from ..stores import audit, classes, create_table, manifest, postgres, staging, states, upsert
 from ..stores.audit import Revealing
+from ..stores.manifest import LoadKey
 from ..stores.postgres import Connection, TableColumn, TableName
 from ..stores.postgres_copy import CopyWriter
 from ..stores.postgres_errors import postgres_failures
@@ -106,6 +108,14 @@ class TableTarget:
             postgres.act_as(connection, self.set_role)
             postgres.limit(connection, self.timeouts)
             yield _OpenTable(connection, table, self, status)
+
+
+_OF_BYTES = ("uuid", "jsonb")
+
+
+def _compared_as_text(column: TableColumn, wanted: Any) -> bool:
+    """Whether rows bring it as text, although the driver gives something else."""
+    return column.base in _OF_BYTES or (pa.types.is_string(wanted) and not is_text(column))
 
 
 def look_at(connection: Connection, table: TableName, declared: Mapping[str, AtRest]) -> DatasetStatus:
@@ -198,26 +208,44 @@ class _OpenTable:
         column = prepared(column, there, wanted, first_record=first_record, where=where)
         return convert(column, wanted, name=name, what=what, first_record=first_record, where=where)
 
+    def holds(self, key: LoadKey, *, versioned: bool) -> bool:
+        if self._target.force:
+            return False
+        if self._mode == "replace":
+            return versioned and manifest.is_current(self._connection, key)
+        return manifest.has(self._connection, key)
+
     def held_classes(self, names: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Any]]:
-        if self._mode == "upsert":
-            raise ConfigurationError(
-                "require= goes with mode='append' and mode='replace': which rows an upsert leaves there is known after it only"
-            )
         if self._mode == "replace" or self._to_be_made:
             return
         yield from self._classes(names)
 
     def _classes(self, names: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Any]]:
-        as_text = {name for name in names if self._as_text and not is_text(self._columns[name])}
+        as_text = {
+            name for name in names if _compared_as_text(self._columns[name], self._schema.field(name).type)
+        }
         for rows in classes.held(self._connection, self._table, names, as_text):
             *columns, numbers = zip(*rows, strict=True)
             yield (
-                {
-                    name: pa.array(values, self._schema.field(name).type)
-                    for name, values in zip(names, columns, strict=True)
-                },
+                {name: self._as_fitted(name, values) for name, values in zip(names, columns, strict=True)},
                 numbers,
             )
+
+    def _as_fitted(self, name: str, values: Sequence[Any]) -> Any:
+        """What the driver gave of a column, as :meth:`fit` makes it.
+
+        :raises StoreError: for what has no place there, such as NaN in a numeric.
+        """
+        there, wanted = self._columns[name], self._schema.field(name).type
+        with contextlib.suppress(pa.ArrowException):  # it may quote a value
+            if there.base in _OF_BYTES:
+                column = pa.array(values, pa.string())
+                return prepared(column, there, wanted, first_record=1, where=self.name).cast(wanted)
+            return pa.array(values, wanted)
+        raise StoreError(
+            f"{self.name}: column {name!r} holds a value that is none of those a load can bring, such as NaN in a numeric, so its "
+            "classes can't be counted together: mend these rows, or take the column out of require="
+        )
 
     def announce(self, revealing: Revealing) -> None:
         audit.append(self._connection, "begun", revealing)
@@ -231,6 +259,9 @@ class _OpenTable:
                 if not create_table.exists(self._connection, self._table):
                     self._make_table()
                     log.info("made the table %s, as its contract says", self.name)
+            if load.anonymity is not None or self._mode == "replace":
+                # Before all other locks. A replacement that took away what this load has counted on would be seen by neither.
+                manifest.lock(self._connection, load.key.target)
             states.hold_domains(self._connection, load.columns, besides=self._besides)
             claimed = manifest.claim(
                 self._connection,
@@ -272,7 +303,8 @@ class _OpenTable:
             missed = load.missed_by(self._classes([*told.quasi_identifiers, *told.sensitive]))
         if missed:
             raise StoreUnavailable(
-                f"{self.name}: {missed}, since it was changed after they were counted; nothing was committed, and a retry counts again"
+                f"{self.name}: {missed}, since it was changed after they were counted, or takes values for equal that the source writes differently; "
+                "nothing was committed, and a retry counts again"
             )
 
     def _verified(self, load: Load) -> DatasetStatus | None:

@@ -97,7 +97,6 @@ NOTHING: list[tuple[str, Any]] = [
     ("country", ["DE", "FR", "US", "PL"] * 20),
     ("email_count", [1, 2, 3]),
     ("is_phone_verified", ["yes", "no"]),
-    ("empty", [None, None]),
     ("sku", made(lambda rng: f"AB-{digits(rng, 4)}-{rng.choice('XYZ')}")),
     ("path", made(lambda rng: f"/var/log/{digits(rng, 6)}.log")),
 ]  # fmt: skip
@@ -115,6 +114,7 @@ ASKED: list[tuple[str, Any, Kind | None]] = [
     ("release", made(lambda rng: f"1.{rng.randrange(9)}.{rng.randrange(9)}.{rng.randrange(9)}"), Kind.IP_ADDRESS),
     ("email", ["n/a", "none"], Kind.EMAIL),
     ("ssn", [None], Kind.NATIONAL_ID),
+    ("empty", [None, None], None),  # nobody knows what it will hold
     ("comment", ["the customer called about the invoice again and wants a refund"] * 9, Kind.FREE_TEXT),
     ("reference", ["x1"] * 90 + ["ana@example.com"] * 10, Kind.EMAIL),
     ("payload", [{"a": 1}], None),

@@ -17,6 +17,7 @@ def read_datahub(text: bytes, where: str) -> Imported:
     """:raises ContractError: for a document without datasets and their fields."""
     fields: dict[str, dict[str, ForeignColumn]] = {}
     left: list[str] = []
+    whole: dict[str, list[str]] = {}
     body = json_of(text, where)
     for urn, kind, aspect in _aspects(body if isinstance(body, list) else [body]):
         name = found["name"] if (found := _URN.match(urn)) else urn
@@ -26,17 +27,21 @@ def read_datahub(text: bytes, where: str) -> Imported:
             tags = tuple(_names(each))
             if "." in path:
                 left += [f"tag {tag!r} of nested field {path!r} of {name}" for tag in tags]
-                continue
+                path, each = path.partition(".")[0], {}  # what holds it is at least as much as that
+                if not tags:
+                    continue
             before = columns.get(path, ForeignColumn(path))
             kind_of = each.get("nativeDataType") or before.type
             columns[path] = ForeignColumn(path, unique([*before.tags, *tags]), kind_of)
         if kind not in (_SCHEMA, _EDITED):
-            left += [
-                f"tag {tag!r} of the whole of {name}"
-                for tag in _names({"globalTags": aspect, "glossaryTerms": aspect})
-            ]
+            whole.setdefault(name, []).extend(_names({"globalTags": aspect, "glossaryTerms": aspect}))
     datasets = [
-        ForeignDataset(name.rpartition(".")[2], ".".join(name.split(".")[-2:]), tuple(columns.values()))
+        ForeignDataset(
+            name.rpartition(".")[2],
+            ".".join(name.split(".")[-2:]),
+            tuple(columns.values()),
+            tags=unique(whole.get(name, [])),
+        )
         for name, columns in fields.items()
         if columns
     ]

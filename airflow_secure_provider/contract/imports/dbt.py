@@ -47,8 +47,7 @@ def _dataset(node: Mapping[str, Any], physical: str) -> ForeignDataset:
         ForeignColumn(str(column.get("name")), unique(_tags(column)), column.get("data_type"))
         for column in items(node, "columns")
     )
-    left = tuple(f"tag {tag!r} of the whole table" for tag in unique(_tags(node)))
-    return ForeignDataset(str(node.get("name")), physical, columns, left)
+    return ForeignDataset(str(node.get("name")), physical, columns, tags=unique(_tags(node)))
 
 
 def _tags(node: Mapping[str, Any]) -> list[str]:

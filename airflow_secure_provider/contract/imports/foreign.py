@@ -26,12 +26,14 @@ class ForeignColumn:
 class ForeignDataset:
     """
     :param left: what is said of it that no contract of ours can say, in words.
+    :param tags: what is said of it as a whole, and so of each of its columns.
     """
 
     name: str
     physical: str
     columns: tuple[ForeignColumn, ...]
     left: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

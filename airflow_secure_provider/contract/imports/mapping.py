@@ -54,9 +54,15 @@ def contract_document(
     schema = []
     for dataset in imported.datasets:
         left += [f"{dataset.name}: {each}" for each in dataset.left]
+        left += [
+            f"{dataset.name}: tag {tag!r} of the whole table"
+            for tag in dataset.tags
+            if tag not in meanings and tag not in ignored
+        ]
+        of_all = [meanings[tag] for tag in dataset.tags if tag in meanings]
         properties = []
         for column in dataset.columns:
-            made, problems = _property(column, imported.protections, meanings, default, ignored)
+            made, problems = _property(column, imported.protections, meanings, default, ignored, of_all)
             left += [f"{dataset.name}.{column.name}: {each}" for each in problems]
             properties.append(made)
         schema.append(
@@ -84,7 +90,9 @@ def _property(
     meanings: Mapping[str, Meaning],
     default: Classification | None,
     ignored: Collection[str],
+    of_all: Sequence[Meaning],
 ) -> tuple[dict[str, Any], list[str]]:
+    """:param of_all: what is said of the table as a whole."""
     made: dict[str, Any] = {"name": column.name, "logicalType": _logical_type(column.type)}
     if column.type:
         made["physicalType"] = column.type
@@ -93,7 +101,7 @@ def _property(
     problems = [
         f"tag {tag!r} is not mapped" for tag in column.tags if tag not in meanings and tag not in ignored
     ]
-    mapped = [meanings[tag] for tag in column.tags if tag in meanings]
+    mapped = [meanings[tag] for tag in column.tags if tag in meanings] + list(of_all)
     level = max((each.classification for each in mapped), key=lambda each: each.rank, default=None)
     if problems and level is not Classification.RESTRICTED:
         level = None  # the tag that nobody explained may mean a stricter one

@@ -21,16 +21,18 @@ def read_openmetadata(text: bytes, where: str) -> Imported:
 
 def _dataset(table: Mapping[str, Any]) -> ForeignDataset:
     full = str(table.get("fullyQualifiedName") or table.get("name"))
-    left = [f"tag {tag!r} of the whole table" for tag in _tags(table)]
+    left, columns = [], []
     for column in items(table, "columns"):
-        left += [
-            f"tag {tag!r} of nested field {path!r}" for path, tag in _nested(column, str(column.get("name")))
-        ]
-    columns = tuple(
-        ForeignColumn(str(column.get("name")), unique(list(_tags(column))), column.get("dataType"))
-        for column in items(table, "columns")
+        name = str(column.get("name"))
+        nested = list(_nested(column, name))
+        left += [f"tag {tag!r} of nested field {path!r}" for path, tag in nested]
+        # What holds a tagged field is at least as much as that.
+        tags = unique([*_tags(column), *(tag for _, tag in nested)])
+        columns.append(ForeignColumn(name, tags, column.get("dataType")))
+    physical = ".".join(full.split(".")[-2:])
+    return ForeignDataset(
+        str(table.get("name")), physical, tuple(columns), tuple(left), unique(list(_tags(table)))
     )
-    return ForeignDataset(str(table.get("name")), ".".join(full.split(".")[-2:]), columns, tuple(left))
 
 
 def _nested(column: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:

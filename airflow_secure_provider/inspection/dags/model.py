@@ -72,7 +72,7 @@ class Literal:
     """
     :ivar name: the keyword, key or variable that it stands under, if any.
     :ivar within: the call that it is an argument of, if any.
-    :ivar origins: where it is written, and the names that are parts of it; none if that is not known.
+    :ivar origins: where it is written, and then the names that are parts of it; none if that is not known.
     """
 
     name: str | None
@@ -120,5 +120,6 @@ def once(found: Iterable[tuple[Literal, str]]) -> Iterator[Told]:
     told: set[Place] = set()
     for literal, reason in found:
         if told.isdisjoint(literal.origins):
-            told.update(literal.origins)
+            # Not its parts, which another one may have beside a secret of its own.
+            told.update(literal.origins[:1])
             yield literal.place, reason

@@ -6,11 +6,24 @@ import ast
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from .model import Argument, Call, Literal, Place, Seen
+from .model import UNKNOWN, Argument, Call, Literal, Place, Seen
+from .transfers import is_known
 from .values import constants, evaluate
 
-_SETS_BY_NAME = {"set", "get", "getenv", "setdefault", "setenv", "putenv", "setattr", "pop", "set_variable"}
+_SETS_BY_NAME = {
+    "set",
+    "get",
+    "getenv",
+    "setdefault",
+    "setenv",
+    "putenv",
+    "setattr",
+    "pop",
+    "set_variable",
+    "V1EnvVar",
+}
 _PASSES_NAME_ON = {
     "Param",
     "str",
@@ -21,6 +34,11 @@ _PASSES_NAME_ON = {
     "quote_plus",
     "field",
     "encode",
+    "strip",
+    "b64decode",
+    "urlsafe_b64decode",
+    "fromhex",
+    "Fernet",
 }
 _VALUES = {"default", "default_var", "default_value", "value"}
 _MAPPING = {"expand", "expand_kwargs"}
@@ -50,6 +68,16 @@ class _Reader:
         self.attributes: list[tuple[str, Place]] = []
         self._names = constants(tree)
         self._imports = _imports(tree)
+        self._name_classes(tree)
+
+    def _name_classes(self, tree: ast.Module) -> None:
+        """A class of the file's own that is an operator which moves data goes by that one's name."""
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                for base in map(self._dotted, node.bases):
+                    if is_known(base):
+                        self._imports[node.name] = base
+                        break
 
     def walk(self, node: ast.AST, name: str | None = None, within: str | None = None) -> None:
         """:param name: what the value stands under."""
@@ -57,7 +85,10 @@ class _Reader:
             case ast.Expr(value=ast.Constant(value=str())):
                 return  # documentation
             case ast.Constant() | ast.JoinedStr() | ast.BinOp() | ast.Name():
+                self._used(node)
                 self._value(node, name, within)
+            case ast.NamedExpr(target=ast.Name(id=bound), value=value):
+                self.walk(value, bound)
             case ast.Assign(targets=targets, value=value):
                 for target in targets:
                     self._assign(target, value)
@@ -85,10 +116,17 @@ class _Reader:
                 for each in ast.iter_child_nodes(node):
                     self.walk(each)
 
+    def _used(self, node: ast.expr) -> None:
+        """``CERT_NONE``, imported by its name or another."""
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in self._imports:
+            self.attributes.append((self._imports[node.id], _place(node)))
+
     def _value(self, node: ast.expr, name: str | None, within: str | None) -> None:
         if isinstance(node, ast.Name) and (name is None or not isinstance(node.ctx, ast.Load)):
             return
         told = evaluate(node, self._names)
+        if isinstance(told, bytes):
+            told = told.decode("latin-1")
         if isinstance(told, str | bool):
             parts = [each for each in ast.walk(node) if isinstance(each, ast.Name) and each.id in self._names]
             origins = [
@@ -151,9 +189,14 @@ class _Reader:
         ):
             inner = called.value.func
             if isinstance(inner, ast.Attribute) and inner.attr == "partial":  # a mapped operator
+                mapped = positional if called.attr == "expand_kwargs" else []
                 keywords, called = [*called.value.keywords, *keywords], inner.value
+                keywords += [ast.keyword(None, each) for each in mapped]
+        keywords, called = self._partial(keywords, called)
         dotted = self._dotted(called)
         bare = dotted.rpartition(".")[2]
+        if bare == "format" and isinstance(called, ast.Attribute):
+            self._value(node, name, within)
         arguments, complete = self._arguments(positional, keywords)
         self.calls.append(Call(bare, dotted, arguments, complete, _place(node)))
         if isinstance(called, ast.Attribute):
@@ -165,6 +208,13 @@ class _Reader:
                 keyword.value, (beside or name) if keyword.arg in _VALUES else keyword.arg or name, bare
             )
 
+    def _partial(self, keywords: list[ast.keyword], called: ast.expr) -> tuple[list[ast.keyword], ast.expr]:
+        """Of a name that stands for ``functools.partial(Operator, …)`` the operator, with what it is given there."""
+        bound = self._names.get(called.id) if isinstance(called, ast.Name) else None
+        if isinstance(bound, ast.Call) and bound.args and self._dotted(bound.func) == "functools.partial":
+            return [*bound.keywords, *keywords], bound.args[0]
+        return keywords, called
+
     def _beside(self, positional: list[ast.expr], keywords: list[ast.keyword], bare: str) -> str | None:
         """The name that another argument gives to a value: ``V1EnvVar(name="DB_PASSWORD", value="…")``."""
         given = [each.value for each in keywords if each.arg in ("key", "name")]
@@ -175,11 +225,12 @@ class _Reader:
 
     def _named_arguments(self, positional: list[ast.expr], bare: str, name: str | None) -> None:
         """``os.environ.get("DB_PASSWORD", "…")`` names its second argument by its first."""
-        first = evaluate(positional[0], self._names) if len(positional) > 1 else None
+        before = 1 if bare == "setattr" else 0  # the object goes first
+        first = evaluate(positional[before], self._names) if len(positional) > before + 1 else None
         for number, each in enumerate(positional):
             if bare in _PASSES_NAME_ON and number == 0:
                 self.walk(each, name, bare)
-            elif bare in _SETS_BY_NAME and number == 1 and isinstance(first, str):
+            elif bare in _SETS_BY_NAME and number == before + 1 and isinstance(first, str):
                 self.walk(each, first, bare)
             else:
                 self.walk(each, None, bare)
@@ -196,22 +247,46 @@ class _Reader:
             told = evaluate(keyword.value, self._names)
             if keyword.arg is not None:
                 found[keyword.arg] = Argument(told, _place(keyword.value))
+            elif isinstance(told, list) and told and all(isinstance(each, dict) for each in told):
+                names = {name for each in told for name in each}  # of expand_kwargs: a mapping for each
+                place = _place(keyword.value)
+                found |= {
+                    str(name): Argument([each.get(name, UNKNOWN) for each in told], place) for name in names
+                }
             elif isinstance(told, dict):
                 found |= {str(key): Argument(value, _place(keyword.value)) for key, value in told.items()}
             else:
                 complete = False
         return found, complete
 
-    def _dotted(self, node: ast.expr) -> str:
+    def _dotted(self, node: ast.expr, depth: int = 4) -> str:
         match node:
             case ast.Name(id=name):
+                bound = self._names.get(name)
+                if name not in self._imports and isinstance(bound, ast.Name | ast.Attribute) and depth:
+                    return self._dotted(bound, depth - 1)  # another name for it
                 return self._imports.get(name, name)
             case ast.Attribute(value=value, attr=attr):
-                before = self._dotted(value)
+                before = self._dotted(value, depth)
                 return f"{before}.{attr}"
             case ast.Call(func=called):
-                return self._dotted(called)
+                return self._dotted(called, depth)
+            case ast.Subscript(value=ast.Name(id=name), slice=key):
+                return self._of_mapping(self._names.get(name), evaluate(key, self._names), depth)
         return "?"
+
+    def _of_mapping(self, mapping: ast.expr | None, wanted: Any, depth: int) -> str:
+        """``OPERATORS["load"]``; if the key is not told, the first that moves data."""
+        if not isinstance(mapping, ast.Dict) or not depth:
+            return "?"
+        named = {
+            evaluate(key, self._names): self._dotted(value, depth - 1)
+            for key, value in zip(mapping.keys, mapping.values, strict=True)
+            if isinstance(key, ast.Constant)
+        }
+        if isinstance(wanted, str | int):
+            return named.get(wanted, "?")
+        return next(filter(is_known, named.values()), "?")
 
 
 def _with_defaults(calls: list[Call]) -> list[Call]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from .model import HOLE, Literal, Seen, Told, once
 
 STRONG_NAME = re.compile(
-    r"(?:^|[_\-.])(?:password|passwd|pwd|pass|pgpassword|passphrase|client_?secret|secret_?(?:access_?)?key|private_?key)$",
+    r"(?:^|[_\-.])(?:passwords?|passwd|pwd|pw|pass|pgpassword|passphrase|client_?secret|secret_?(?:access_?)?key|private_?key)$",
     re.I,
 )
 WEAK_NAME = re.compile(
@@ -142,7 +142,7 @@ def _kind(each: Literal) -> str | None:
 def _by_name(name: str | None, value: str) -> str | None:
     if name is None or not _is_value(value) or _REFERENCE.match(value):
         return None
-    name = _HUMPS.sub("_", name).replace("-", "_")
+    name = re.sub(r"_?\d{1,2}$", "", _HUMPS.sub("_", name).replace("-", "_"))  # the second one is one too
     if _SECRET_ID.search(name) and _UUID.match(value):  # else it may be a secret's name in a store
         return "a literal stands where a secret belongs"
     if STRONG_NAME.search(name) and " " not in value.strip():

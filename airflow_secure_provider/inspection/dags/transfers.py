@@ -33,6 +33,15 @@ HOOK_METHODS = {
     "get_df_by_chunks",
     "get_pandas_df_by_chunks",
 }
+# They bring rows to the worker, or take them from it, and are used for much else: only what a contract calls confidential or
+# restricted is told of.
+_ROW_METHODS = {"get_records", "insert_rows", "upsert_rows", "to_sql", "write_database"}
+_COUNTS = re.compile(r"\s*select\s+(?:count|min|max|exists)\s*\([^()]{0,300}\)\s+from\b", re.I)
+_BOTO = {  # where bucket and key stand
+    "get_object": ("Bucket", "Key"), "put_object": ("Bucket", "Key"),
+    "download_file": ("Bucket", "Key"), "download_fileobj": ("Bucket", "Key"),
+    "upload_file": ("Bucket", "Key"), "upload_fileobj": ("Bucket", "Key"),
+}  # fmt: skip
 _FRAME_SQL = {"read_sql", "read_sql_query", "read_database", "read_database_uri"}
 _FRAME = (
     "read_csv",
@@ -67,7 +76,7 @@ _SQL_OPERATORS = re.compile(r"(?:ExecuteQuery|Postgres|Redshift(?:Data|SQL)|Sql)
 
 def classified(seen: Seen, registry: Registry, wanted: Classification) -> Iterator[Told]:
     """SP101, SP102: a dataset whose strictest column is of this class."""
-    for call, found in _moved(seen):
+    for call, found in [*_moved(seen), *_rows_moved(seen)]:
         for each in found:
             classes = registry.named(each.name) if each.told else None
             highest = max((known.rank for known in classes.values()), default=-1) if classes else -1
@@ -93,12 +102,21 @@ def undescribed(seen: Seen, registry: Registry) -> Iterator[Told]:
 
 
 def is_transfer(call: Call) -> bool:
-    """An operator that moves data, and is none of ours."""
-    if call.name in OPERATORS or call.qualified.startswith(OURS) or "task_id" not in call.arguments:
-        return False
-    if call.name in STOCK_NAMES or ".transfers." in call.qualified:
+    """An operator that moves data, and is none of ours. Its name may be in a ``**`` of which only a run tells what it is."""
+    is_task = "task_id" in call.arguments or not call.complete
+    return is_task and not _is_ours(call.qualified) and is_known(call.qualified)
+
+
+def is_known(qualified: str) -> bool:
+    """Whether a class is known as an operator that moves data, ours too."""
+    name = qualified.rpartition(".")[2]
+    if name in STOCK_NAMES or ".transfers." in qualified or _is_ours(qualified):
         return True
-    return not call.qualified.startswith("airflow.providers.") and bool(_NAMED_TRANSFER.match(call.name))
+    return not qualified.startswith("airflow.providers.") and bool(_NAMED_TRANSFER.match(name))
+
+
+def _is_ours(qualified: str) -> bool:
+    return qualified.rpartition(".")[2] in OPERATORS or qualified.startswith(OURS)
 
 
 def _moved(seen: Seen) -> Iterator[tuple[Call, list[Dataset]]]:
@@ -113,6 +131,25 @@ def _moved(seen: Seen) -> Iterator[tuple[Call, list[Dataset]]]:
             found = _of_method(call)
             if found:
                 yield call, found
+
+
+def _rows_moved(seen: Seen) -> Iterator[tuple[Call, list[Dataset]]]:
+    for call in seen.calls:
+        if "." not in call.qualified or "task_id" in call.arguments:
+            continue
+        if call.name in _ROW_METHODS:
+            first = call.value("0", "sql", "table", "name", "table_name")
+            schema = call.value("schema")
+            if isinstance(first, str) and _COUNTS.match(first):
+                continue
+            if isinstance(first, str) and re.search(r"\s", first.strip()):
+                yield call, [Dataset(name) for name in sorted(tables_of(first))]
+            elif isinstance(first, str):
+                yield call, [Dataset(f"{schema}.{first}" if isinstance(schema, str) else first)]
+        elif call.name in _BOTO:
+            bucket, key = (call.value(name) for name in _BOTO[call.name])
+            if isinstance(bucket, str) and isinstance(key, str):
+                yield call, [Dataset(f"s3://{bucket}/{key}")]
 
 
 def _of_method(call: Call) -> list[Dataset]:
@@ -130,6 +167,8 @@ def _of_method(call: Call) -> list[Dataset]:
     elif call.name in _KEY_AT:
         at = _KEY_AT[call.name]
         key, bucket = call.value("key", str(at)), call.value("bucket_name", str(at + 1))
+        if isinstance(key, str) and isinstance(bucket, str) and "/" in bucket and "/" not in key:
+            key, bucket = bucket, key  # a client of boto3, which has them the other way round
         if isinstance(key, str):
             found = [Dataset(key if key.startswith("s3://") else f"s3://{bucket}/{key}")]
     elif call.name.startswith(_FRAME):

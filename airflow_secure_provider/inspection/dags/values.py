@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from .model import HOLE, UNKNOWN
 
+_PERCENT = re.compile(r"%(?:\((?P<name>\w+)\))?[sdrif]")
+_BRACES = re.compile(r"(?<!\{)\{(?P<name>[\w.\[\]]*)[!:]*[\w.]*\}(?!\})")
 _CALLS_THAT_KEEP = {"str", "Path", "PurePosixPath", "dict"}
 
 
@@ -60,9 +64,16 @@ def evaluate(node: ast.expr, names: Mapping[str, ast.expr], depth: int = 8) -> A
                 return _text(left) + joint + _text(right)
             return UNKNOWN
         case ast.BinOp(op=ast.Mod()):
-            return _filled(inner(node.left), "%")
+            return _filled(inner(node.left), _PERCENT, inner(node.right))
         case ast.Call(func=ast.Attribute(attr="format", value=text)):
-            return _filled(inner(text), "{}")
+            named = {each.arg: inner(each.value) for each in node.keywords if each.arg is not None}
+            return _filled(inner(text), _BRACES, dict(enumerate(map(inner, node.args))) | named)
+        case ast.Subscript(value=mapping, slice=key):
+            return _item(inner(mapping), inner(key))
+        case ast.Call(func=ast.Attribute(attr="get", value=mapping), args=[key]):
+            return _item(inner(mapping), inner(key))
+        case ast.NamedExpr():
+            return inner(node.value)
         case ast.Call(func=ast.Attribute(attr="strip" | "lstrip" | "rstrip", value=text)):
             return inner(text)
         case ast.Call(func=ast.Name(id=name), args=[only], keywords=[]) if name in _CALLS_THAT_KEEP:
@@ -91,14 +102,28 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else HOLE
 
 
-def _filled(text: Any, kind: str) -> Any:
-    """A text whose places are filled by something that is not looked at."""
-    import re
-
+def _filled(text: Any, places: re.Pattern[str], given: Any) -> Any:
+    """A text whose places are filled, by holes where only a run tells with what."""
     if not isinstance(text, str):
         return UNKNOWN
-    pattern = r"%(?:\(\w+\))?[sdrif]" if kind == "%" else r"(?<!\{)\{[\w.\[\]!:]*\}(?!\})"
-    return re.sub(pattern, HOLE, text)
+    by_name = (
+        given if isinstance(given, dict) else dict(enumerate(given if isinstance(given, list) else [given]))
+    )
+    numbers = itertools.count()
+
+    def value(place: re.Match[str]) -> str:
+        name = place["name"] or ""
+        return _text(by_name.get(int(name) if name.isdigit() else name or next(numbers), UNKNOWN))
+
+    return places.sub(value, text)
+
+
+def _item(container: Any, key: Any) -> Any:
+    if isinstance(container, dict) and isinstance(key, str | int):
+        return container.get(key, UNKNOWN)
+    if isinstance(container, list) and isinstance(key, int) and -len(container) <= key < len(container):
+        return container[key]
+    return UNKNOWN
 
 
 def is_told(value: Any) -> bool:

@@ -216,10 +216,11 @@ def test_datahub(document: Any, tmp_path: Path) -> None:
         "id": ("internal", "none"),
         "email": ("restricted", "tokenize"),
         "ssn": ("restricted", "encrypt"),
+        "about": ("restricted", "tokenize"),  # which holds a tagged field
     }
     assert done.stderr.splitlines() == [
         "tag 'pii' of nested field 'about.city' of shop.crm.customers",
-        "tag 'gold' of the whole of shop.crm.customers",
+        "customers: tag 'gold' of the whole table",
     ]
 
 
@@ -228,13 +229,47 @@ def test_openmetadata(tmp_path: Path) -> None:
         tmp_path,
         "openmetadata",
         OPENMETADATA,
-        more=(*maps("PII.Sensitive=restricted:tokenize"), "--default", "internal"),
+        more=(
+            *maps("PII.Sensitive=restricted:tokenize", "PII.NonSensitive=confidential"),
+            "--default",
+            "internal",
+        ),
     )
     assert classes(done, "crm.customers")["email"] == ("restricted", "tokenize")
+    assert classes(done, "crm.customers")["about"] == ("confidential", "none")
     assert done.stderr.splitlines() == [
-        "customers: tag 'Tier.Tier1' of the whole table",
         "customers: tag 'PII.NonSensitive' of nested field 'about.city'",
+        "customers: tag 'Tier.Tier1' of the whole table",
     ]
+
+
+def test_a_tag_of_a_nested_field_that_nobody_explained_leaves_its_column_open(tmp_path: Path) -> None:
+    more = (*maps("PII.Sensitive=restricted:tokenize"), "--default", "public")
+    done = run(tmp_path, "openmetadata", OPENMETADATA, more=more)
+    told = {
+        each["name"]: each.get("classification")
+        for each in yaml.safe_load(done.stdout)["schema"][0]["properties"]
+    }
+    assert told["about"] is None
+    assert "customers.about: tag 'PII.NonSensitive' is not mapped" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "tag"),
+    [
+        ("dbt", SCHEMA_YML, "daily"),
+        ("datahub", PROPOSALS, "gold"),
+        ("openmetadata", OPENMETADATA, "Tier.Tier1"),
+    ],
+)
+def test_a_tag_of_the_whole_table_that_means_something_means_it_for_each_column(
+    kind: str, document: Any, tag: str, tmp_path: Path
+) -> None:
+    done = run(tmp_path, kind, document, more=(*maps(f"{tag}=confidential"), "--default", "public"))
+    columns = yaml.safe_load(done.stdout)["schema"][0]["properties"]
+    (plain,) = [each for each in columns if each["name"] == "id"]
+    assert plain["classification"] == "confidential"
+    assert "of the whole table" not in done.stderr
 
 
 def test_ranger(tmp_path: Path) -> None:

@@ -192,6 +192,38 @@ def test_what_is_set_wrong_is_no_pass(dynamic: Path, tmp_path: Path) -> None:
     assert "which is no rule" in "".join(told["errors"].values())
 
 
+def test_a_contract_that_can_t_be_read_refuses_all(dynamic: Path, tmp_path: Path) -> None:
+    """What it describes may be restricted, and the operators refuse as well."""
+    write_each(dynamic)
+    contracts = tmp_path / "contracts"
+    contracts.mkdir()
+    (contracts / "people.odcs.yaml").write_text("kind: DataContract\nschema: [")
+    told, _ = parse(dynamic, tmp_path / "home", "refuse", AIRFLOW__SECURE_PROVIDER__CONTRACTS=str(contracts))
+    assert told["dags"] == []
+    assert len(told["errors"]) == 7
+    assert all("people.odcs.yaml' can't be read, so nobody knows" in text for text in told["errors"].values())
+
+
+OF_ITS_OWN = """
+from airflow.providers.common.sql.operators.generic_transfer import GenericTransfer
+from airflow.sdk import DAG
+
+def derived(name):
+    return type(name, (GenericTransfer,), {})
+
+with DAG("of_its_own", schedule=None):
+    derived("Mine")(
+        task_id="copy", sql="SELECT * FROM crm.people", destination_table="a.b", source_conn_id="a", destination_conn_id="b"
+    )
+"""
+
+
+def test_a_class_of_one_s_own_goes_by_what_it_is_of(dynamic: Path, tmp_path: Path) -> None:
+    (dynamic / "own.py").write_text(OF_ITS_OWN)
+    told, _ = parse(dynamic, tmp_path / "home", "refuse")
+    assert "SP101 task 'copy': GenericTransfer moves crm.people" in "".join(told["errors"].values())
+
+
 def test_ignored_rules_refuse_nothing(dynamic: Path, tmp_path: Path) -> None:
     write_each(dynamic)
     told, _ = parse(
