@@ -13,7 +13,7 @@ KEEP ?=
 export KEEP
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo up down test test-long lint docs audit bench lock clean
+.PHONY: help install demo up down test test-slow test-long lint docs audit bench lock clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -33,7 +33,10 @@ up down: $(STAMP)
 	@$(BIN) sandbox.compose $@
 
 test: $(STAMP)
-	@$(BIN) pytest -q -m 'not long'
+	@$(BIN) pytest -q -m 'not long and not slow'
+
+test-slow: $(STAMP)
+	@$(BIN) pytest -q -m 'slow and not long'
 
 test-long: $(STAMP)
 	@$(BIN) pytest -q

@@ -35,7 +35,7 @@ from tests.lineage.server import LineageServer
 from tests.real_vault import binary
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 _PASSWORDS = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 FILE = yaml.safe_load((REPOSITORY / "docker-compose.yaml").read_text())
 

@@ -157,6 +157,7 @@ def test_after_sigkill_the_sweep_revokes(stage: Stage) -> None:
     assert (active(stage), users(stage), holders(stage)) == (0, [], [])
 
 
+@pytest.mark.slow
 def test_twenty_tasks_at_a_time_a_fifth_of_them_killed(stage: Stage) -> None:
     before = issued(stage)
     run_id = stage.airflow.trigger("lease_many", logical_date=stage.next_day())
@@ -255,6 +256,7 @@ def test_the_check_of_the_configuration(stage: Stage) -> None:
     assert active(stage) == 0
 
 
+@pytest.mark.slow
 def test_dags_test_gives_each_task_its_own(stage: Stage) -> None:
     before = issued(stage)
     run = command(stage, "dags", "test", "lease_two", "2025-01-01", module="airflow")

@@ -18,7 +18,7 @@ import yaml
 
 from sandbox.environment import REPOSITORY, Process
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 TUTORIAL = (REPOSITORY / "docs/tutorial/first-load.md").read_text()
 SCAN = (REPOSITORY / "docs/howto/scan.md").read_text()

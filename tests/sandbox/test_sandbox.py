@@ -391,6 +391,7 @@ def test_airflow_hooks_reach_aws(aws: Aws, bucket: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.airflow
+@pytest.mark.slow
 def test_airflow_runs_a_dag(tmp_path: Path) -> None:
     dags = tmp_path / "some dags"
     dags.mkdir()
