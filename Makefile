@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
-	@echo 'also: demo MARQUEZ=1, install, up, down, test-long, lint, docs, audit, bench (ONLY=GROUP), lock, clean'
+	@echo 'also: demo MARQUEZ=1, install, up, down, test-slow, test-long, lint, docs, audit, bench (ONLY=GROUP), lock, clean'
 
 install: $(STAMP)
 
