@@ -25,7 +25,7 @@ from .utf8 import is_utf8
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """About 27,000 records of 150 bytes: inside the 16–32 thousand rows at which column protection is fastest."""
-_LONGEST_RECORD_BYTES = 16 * 1024 * 1024
+LONGEST_RECORD_BYTES = 16 * 1024 * 1024
 _UTF_8 = "convert it to UTF-8, or name its encoding (csv_options of operators, --encoding of scan)"
 
 
@@ -119,7 +119,7 @@ class CsvReader:
                 if cut or self._ended:
                     block, self._ahead, self._cut = self._ahead[:cut], self._ahead[cut:], 0
                     return block
-                if len(self._ahead) > _LONGEST_RECORD_BYTES:
+                if len(self._ahead) > LONGEST_RECORD_BYTES:
                     self._expect_good_quotes()
                     raise self._unreadable()
             self._read_more()
@@ -213,7 +213,7 @@ class CsvReader:
         return self._unreadable()
 
     def _unreadable(self) -> FormatError:
-        limit = _LONGEST_RECORD_BYTES // (1024 * 1024)
+        limit = LONGEST_RECORD_BYTES // (1024 * 1024)
         return FormatError(
             f"{self._where}: can't be read as CSV behind record {self._done:,}; is a quote left open, or a record over "
             f"{limit} MiB?"

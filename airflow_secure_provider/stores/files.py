@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ..errors import FormatError
 from ..model import ColumnRule
-from .csv import CsvReader
+from .csv import LONGEST_RECORD_BYTES, CsvReader
 from .csv_dialect import CsvDialect
 from .formats import FileFormat, Readable
 from .utf8 import is_utf8
@@ -101,6 +101,12 @@ class _JsonLines:
             lines, feed, self._ahead = (self._ahead + piece).rpartition(b"\n")
             if feed:
                 return lines + feed
+            if len(self._ahead) > LONGEST_RECORD_BYTES:
+                limit = LONGEST_RECORD_BYTES // (1024 * 1024)
+                raise FormatError(
+                    f"{self._where}: behind record {self._done:,} stands no end of a line for over {limit} MiB: JSON Lines has one record in "
+                    "each line"
+                )
         rest, self._ahead = self._ahead, b""
         return rest
 
