@@ -20,7 +20,8 @@ def figures() -> Iterator[tuple[str, float]]:
 
 
 def _measure() -> dict[str, float]:
-    from airflow_secure_provider.transfer.anonymity import Required, decide
+    from airflow_secure_provider.transfer.anonymity import decide
+    from airflow_secure_provider.transfer.required import Required
 
     required = Required.of(
         {

@@ -3,7 +3,6 @@
 Plaintext is never written to disk, and nothing is committed before the whole source has authenticated.
 """
 
-from .anonymity import Required
 from .bytes_sources import BytesSource, LocalFile, QueryAsCsv
 from .checks import Options
 from .from_api import HttpApi, Pagination
@@ -14,6 +13,7 @@ from .from_table import PostgresSource
 from .landing import EncryptedObject, land
 from .quarantine import RejectTo
 from .reprotection import reprotect
+from .required import Required
 from .run import transfer
 from .sources import Source
 from .targets import Target

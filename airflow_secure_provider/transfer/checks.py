@@ -11,8 +11,8 @@ from ..errors import ConfigurationError, ContractError
 from ..model import AtRest, Classification, ColumnRule, ColumnStatus, DatasetStatus, Protection, algorithm
 from ..protection.plan import ColumnStep, plain_parameters, plan
 from ..stores.states import Domain
-from .anonymity import Required
 from .quarantine import RejectTo
+from .required import Required
 from .sources import OpenSource
 from .suspicion import ON_SUSPECTED_PII
 from .targets import OpenTarget
