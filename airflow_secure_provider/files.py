@@ -14,6 +14,7 @@ from .model import ColumnRule, ColumnStatus, Protection
 from .protection.conversion import LOGICAL, convert
 from .protection.plan import ColumnStep, fit, plan
 from .protection.reversible import as_bytes
+from .stores.csv_dialect import CsvDialect
 from .stores.files import Writable, Writer, json_types, open_reader, open_writer
 from .stores.formats import FileFormat
 
@@ -29,15 +30,17 @@ def protect_file(
     write_as: FileFormat,
     extra_columns: str = "refuse",
     key_version: int | None = None,
+    dialect: CsvDialect | None = None,
 ) -> int:
     """Protect a file. Dropped columns are left out, unprotected ones stay as they are.
 
     :param keyset: may be ``None`` if no column is keyed.
     :param key_version: of deterministic protections; the newest by default.
+    :param dialect: how a CSV that is read is written; by default with commas, in UTF-8.
     :return: the number of rows.
     :raises SecureProviderError: what was written until then is incomplete.
     """
-    reader = open_reader(source, where, read_as, json_types(contract.rules))
+    reader = open_reader(source, where, read_as, json_types(contract.rules), dialect)
     rules = contract.match(reader.columns, where, extra_columns=extra_columns)
     steps = plan(rules, keyset, versions=_fixed(rules, key_version))
     return _through(reader.batches(), steps, out, write_as, where, stored)

@@ -43,6 +43,8 @@ def _of_files(command: Any) -> Any:
 @click.option("--keyset", help="Path of the keyset, perhaps with ?id=…&min_version=….")
 @click.option("--policy", type=click.Path(path_type=Path), help="A class policy (default: the built-in one).")
 @click.option("--extra-columns", type=click.Choice(["refuse", "drop"]), default="refuse", show_default=True)
+@click.option("--delimiter", help="Of a CSV, if not a comma.")
+@click.option("--encoding", help="Of a CSV, if not UTF-8; as Python names it, such as cp1252.")
 def protect(
     file: Path,
     contract: Path,
@@ -54,17 +56,24 @@ def protect(
     key_version: int | None,
     extra_columns: str,
     policy: Path | None,
+    delimiter: str | None,
+    encoding: str | None,
 ) -> None:
     """Protect every column of a CSV, JSON Lines or Parquet FILE as its contract says (- for standard input).
 
-    Cells of encrypted, tokenized and pseudonymized columns are base64 text in CSV and JSON Lines, and bytes in Parquet.
+    Cells of encrypted, tokenized and pseudonymized columns are base64 text in CSV and JSON Lines, and bytes in Parquet. A CSV
+    is written with commas, in UTF-8.
     """
     from ..contract.odcs import from_odcs
     from ..contract.policy import BUILT_IN
     from ..contract.policy_document import from_document
     from ..files import protect_file
     from ..keyrings.opening import open_keyset
+    from ..stores.csv_dialect import CsvDialect
 
+    dialect = CsvDialect.of(
+        {name: said for name, said in (("delimiter", delimiter), ("encoding", encoding)) if said}
+    )
     requires = from_document(read(policy), str(policy)) if policy else BUILT_IN
     contracted = from_odcs(read(contract), str(contract), dataset, requires)
     opened = (
@@ -76,7 +85,7 @@ def protect(
     def run(source: IO[bytes], out: IO[bytes], formats: dict[str, Any]) -> int:
         return protect_file(
             source, out, contracted, opened, where=str(file), extra_columns=extra_columns,
-            key_version=key_version, **formats,
+            key_version=key_version, dialect=dialect, **formats,
         )  # fmt: skip
 
     _run_file(file, output, read_as, write_as, run)

@@ -26,7 +26,7 @@ from .utf8 import is_utf8
 BLOCK_BYTES = 4 * 1024 * 1024
 """About 27,000 records of 150 bytes: inside the 16–32 thousand rows at which column protection is fastest."""
 LONGEST_RECORD_BYTES = 16 * 1024 * 1024
-_UTF_8 = "convert it to UTF-8, or name its encoding (csv_options of operators, --encoding of scan)"
+_UTF_8 = "convert it to UTF-8, or name its encoding (csv_options of operators, --encoding of commands)"
 
 
 class CsvReader:

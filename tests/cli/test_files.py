@@ -148,6 +148,20 @@ def test_tokens_are_the_same_in_every_format(tmp_path: Path, keys: list[Any]) ->
     assert stored[0] == stored[1]
 
 
+def test_a_csv_that_is_written_otherwise(tmp_path: Path, keys: list[Any]) -> None:
+    """Semicolons and Windows-1252, as spreadsheets in much of Europe write it."""
+    values = {"id": "7", "email": "zoë@example.com", "phone": "079 1234567", "person": "Zoë", "amount": "1.5"}
+    given, hidden, shown = (tmp_path / name for name in ("in.csv", "hidden.csv", "shown.csv"))
+    record = ";".join(values.get(name, "") for name in COLUMNS)
+    given.write_bytes(f"{';'.join(COLUMNS)}\n{record}\n".encode("cp1252"))
+
+    assert b"--encoding of commands" in run("protect", given, *keys, "--delimiter", ";").stderr
+    done = run("protect", given, *keys, "-o", hidden, "--delimiter", ";", "--encoding", "cp1252")
+    assert done.returncode == 0, done.stderr
+    assert run("reveal", hidden, *keys, "-o", shown).returncode == 0
+    assert read(shown)[0]["email"] == "zoë@example.com"
+
+
 def test_through_pipes(tmp_path: Path, keys: list[Any]) -> None:
     given = write(tmp_path / "in.csv", table())
     hidden = run("protect", "-", *keys, stdin=given.read_bytes())
