@@ -207,7 +207,13 @@ def _noise(given: Mapping[str, Any], place: str, logical_type: str) -> dict[str,
     if to is None:
         exponent = Decimal(str(scale)).adjusted() - 1
         to = 10 ** max(exponent, 0) if logical_type == "integer" or exponent >= 0 else float(f"1e{exponent}")
-    return {"subject": subject, "scale": scale, "to": _step(to, "noise to", place, logical_type)}
+    step = _step(to, "noise to", place, logical_type)
+    decimals = -min(0, int(Decimal(str(step)).normalize().as_tuple().exponent))
+    if scale * 10**decimals > _MOST_SCALE:
+        raise ContractError(
+            f"{place}: noise of scale {scale:g} with {decimals} decimals is more than can be calculated exactly: take a coarser to"
+        )
+    return {"subject": subject, "scale": scale, "to": step}
 
 
 def _step(value: Any, what: str, place: str, logical_type: str) -> int | float:

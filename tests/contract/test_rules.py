@@ -419,6 +419,7 @@ def test_round_and_noise() -> None:
         ({"method": "noise", "subject": "id"}, "number", "noise needs scale, a number above 0"),
         ({"method": "noise", "subject": "id", "scale": float("inf")}, "number", "noise needs scale"),
         ({"method": "noise", "subject": "id", "scale": 0}, "number", "noise needs scale"),
+        ({"method": "noise", "subject": "id", "scale": 1e9, "to": 1e-9}, "number", "noise of scale 1e+09 with 9 decimals is more than can be calculated exactly"),
         ({"method": "noise", "subject": "id", "scale": 5}, "date", "noise of a date; expected an integer or number"),
     ],
 )  # fmt: skip
