@@ -46,8 +46,8 @@ class NoiseAdder:
     tells nothing exact.
 
     *What leaks.* The value, more or less: with probability 1 - exp(-x) it lies within x scales of what is stored. Totals and means
-    stay nearly as they are. Equal rows of one subject stay equal; nulls. Whoever has the keyset can try values until one
-    fits, which undoes it. This is not differential privacy: nothing is bounded by sensitivity or counted against a budget, and
+    stay nearly as they are. Equal rows of one subject stay equal; nulls. Whoever has the keyset, or can have rows of the
+    same subject loaded and see what they become, can try values until one fits, which undoes it. This is not differential privacy: nothing is bounded by sensitivity or counted against a budget, and
     an extreme value stays extreme.
 
     :param rule: of an integer or number.
