@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..contract.contract import Contract
@@ -82,20 +82,19 @@ def transfer(
         revealing = _revealing(opened, checked, chosen, task, source.where, there)
         if revealing is not None:
             there.announce(revealing)
-        suspicion = Suspicion(checked.steps, chosen.on_suspected_pii, source.where)
         run = _Run(
-            opened,
-            contract,
-            there,
-            target.mode,
-            checked,
-            key,
-            task,
-            began,
-            suspicion,
-            revealing,
-            decided,
-            already,
+            opened=opened,
+            contract=contract,
+            target=there,
+            mode=target.mode,
+            checked=checked,
+            key=key,
+            task=task,
+            began=began,
+            suspicion=Suspicion(checked.steps, chosen.on_suspected_pii, source.where),
+            revealing=revealing,
+            decided=decided,
+            already=already,
         )
         return run.run(chosen.reject)
 
@@ -170,74 +169,63 @@ def _coarser(status: DatasetStatus, report: AnonymityReport) -> DatasetStatus:
     return replace(status, columns=columns)
 
 
+@dataclass(slots=True)
 class _Run:
     """The rows of one transfer, and the words for it."""
 
-    def __init__(
-        self,
-        opened: OpenSource,
-        contract: Contract,
-        target: OpenTarget,
-        mode: str,
-        checked: Checked,
-        key: LoadKey,
-        task: str | None,
-        began: float,
-        suspicion: Suspicion,
-        revealing: Revealing | None = None,
-        decided: Decided | None = None,
-        already: bool = False,
-    ) -> None:
-        self._opened = opened
-        self._contract = contract
-        self._target = target
-        self._mode = mode
-        self._checked = checked
-        self._key = key
-        self._already = already
-        self._task = task
-        self._began = began
-        self._suspicion = suspicion
-        self._suspected: tuple[str, ...] = ()
-        self._revealing = revealing
-        self._decided = decided
-        self._rejected: Quarantine | None = None
-        self._timings = Timings()
-        self._where = checked.source.dataset.uri
+    opened: OpenSource
+    contract: Contract
+    target: OpenTarget
+    mode: str
+    checked: Checked
+    key: LoadKey
+    task: str | None
+    began: float
+    suspicion: Suspicion
+    revealing: Revealing | None = None
+    decided: Decided | None = None
+    already: bool = False
+    suspected: tuple[str, ...] = field(default=(), init=False)
+    rejected: Quarantine | None = field(default=None, init=False)
+    timings: Timings = field(default_factory=Timings, init=False)
+
+    @property
+    def _where(self) -> str:
+        return self.checked.source.dataset.uri
 
     def run(self, reject: RejectTo | None = None) -> TransferReport:
         """:param reject: where rows go that do not fit."""
-        with quarantine(reject, self._where, self._key) as self._rejected:
-            return self._run(self._key)
+        with quarantine(reject, self._where, self.key) as self.rejected:
+            return self._run(self.key)
 
     def _run(self, key: LoadKey) -> TransferReport:
-        log.info("loading %s into %s (%s)", self._where, self._target.name, self._mode)
-        log.info("columns: %s", ", ".join(map(_in_words, self._checked.steps)))
-        if self._rejected is not None:
-            self._rejected.check(self._contract)
+        log.info("loading %s into %s (%s)", self._where, self.target.name, self.mode)
+        log.info("columns: %s", ", ".join(map(_in_words, self.checked.steps)))
+        if self.rejected is not None:
+            self.rejected.check(self.contract)
         rows = ProtectedRows(
-            self._opened,
-            self._checked.steps,
-            self._target,
+            self.opened,
+            self.checked.steps,
+            self.target,
             self._where,
-            self._timings,
-            self._rejected,
-            self._decided,
-            self._suspicion.look,
+            self.timings,
+            self.rejected,
+            self.decided,
+            self.suspicion.look,
         )
         load = Load(
-            contract=self._contract,
-            columns=self._checked.target.columns,
-            steps=self._checked.steps,
+            contract=self.contract,
+            columns=self.checked.target.columns,
+            steps=self.checked.steps,
             key=key,
-            versioned=self._opened.version is not None,
-            task=self._task,
-            revealing=self._revealing,
-            produce=self._no_longer_there if self._already else rows.produce,
+            versioned=self.opened.version is not None,
+            task=self.task,
+            revealing=self.revealing,
+            produce=self._no_longer_there if self.already else rows.produce,
             progress=self._progress,
-            timings=self._timings,
+            timings=self.timings,
             before_commit=self._before_commit,
-            **self._anonymity(),
+            decided=self.decided,
         )
         stored = self._store(load)
         if not stored.already:
@@ -246,72 +234,68 @@ class _Run:
                 "where the time went: %s", ", ".join(f"{k} {v:.2f} s" for k, v in self._spent().items())
             )
         elif load.versioned:
-            log.info("this version of %s is in %s already: nothing to do", self._where, self._target.name)
+            log.info("this version of %s is in %s already: nothing to do", self._where, self.target.name)
         return self._report(stored)
 
     def _no_longer_there(self) -> Iterator[list[Any]]:
         """Nobody has decided of these rows."""
         raise StoreUnavailable(
-            f"{self._target.name} held this load when it was looked at, and does no longer; nothing was committed, and a retry "
+            f"{self.target.name} held this load when it was looked at, and does no longer; nothing was committed, and a retry "
             "counts its classes"
         )
 
-    def _anonymity(self) -> dict[str, Any]:
-        decided = self._decided
-        return {} if decided is None else {"anonymity": decided.report, "missed_by": decided.missed_by}
-
     def _before_commit(self) -> None:
-        self._suspected = self._suspicion.finish()
-        for warning in self._suspected:
+        self.suspected = self.suspicion.finish()
+        for warning in self.suspected:
             log.warning("%s", warning)
-        if self._rejected is not None:
-            self._rejected.prepare(self._contract, self._task)
+        if self.rejected is not None:
+            self.rejected.prepare(self.contract, self.task)
 
     def _store(self, load: Load) -> Stored:
-        if self._rejected is None:
-            return self._target.store(load)
+        if self.rejected is None:
+            return self.target.store(load)
         try:
-            stored = self._target.store(load)
+            stored = self.target.store(load)
         except TransientError:
             raise  # it may have been committed: the retry knows, and ends what was prepared or takes it away
         except BaseException:
-            self._rejected.abandon()
+            self.rejected.abandon()
             raise
         if stored.already:
-            self._rejected.publish_earlier()
+            self.rejected.publish_earlier()
         else:
-            self._rejected.publish()
+            self.rejected.publish()
         return stored
 
     def _spent(self) -> dict[str, float]:
         """Seconds by step. Steps run in threads of their own, so they add up to more than the whole."""
-        of_source = dict(self._opened.timings)
+        of_source = dict(self.opened.timings)
         waited = of_source.pop("waited", 0.0)
-        spent = of_source | self._timings.as_dict()
+        spent = of_source | self.timings.as_dict()
         return spent | ({"parse": max(0.0, spent["parse"] - waited)} if "parse" in spent else {})
 
     def _progress(self, rows: int) -> str:
-        seconds = time.perf_counter() - self._began
-        megabytes = self._opened.bytes_read / 1e6
+        seconds = time.perf_counter() - self.began
+        megabytes = self.opened.bytes_read / 1e6
         return f"{rows:,} rows, {megabytes:,.1f} MB in {seconds:,.1f} s, {rows / seconds:,.0f} rows/s"
 
     def _report(self, stored: Stored) -> TransferReport:
         return TransferReport(
-            source=self._checked.source,
-            target=stored.status or self._checked.target,
-            contract=self._contract.ref,
+            source=self.checked.source,
+            target=stored.status or self.checked.target,
+            contract=self.contract.ref,
             rows=stored.rows,
-            bytes_read=self._opened.bytes_read,
-            seconds=time.perf_counter() - self._began,
+            bytes_read=self.opened.bytes_read,
+            seconds=time.perf_counter() - self.began,
             already_loaded=stored.already,
-            mode=self._mode,
-            edges=tuple(each for step in self._checked.steps for each in edges(step, self._opened.origins)),
+            mode=self.mode,
+            edges=tuple(each for step in self.checked.steps for each in edges(step, self.opened.origins)),
             timings=self._spent(),
-            warnings=self._checked.warnings + self._suspected,
-            policy=self._contract.policy.name,
-            anonymity=self._decided.report if self._decided is not None and not stored.already else None,
-            rejected=self._rejected.count if self._rejected is not None and not stored.already else 0,
-            rejected_to=self._rejected.uri if self._rejected is not None and not stored.already else None,
+            warnings=self.checked.warnings + self.suspected,
+            policy=self.contract.policy.name,
+            anonymity=self.decided.report if self.decided is not None and not stored.already else None,
+            rejected=self.rejected.count if self.rejected is not None and not stored.already else 0,
+            rejected_to=self.rejected.uri if self.rejected is not None and not stored.already else None,
         )
 
 

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from ..contract.contract import Contract
 from ..model import AtRest, ColumnStatus, DatasetStatus
 from ..protection.plan import ColumnStep
-from ..reports import AnonymityReport
 from ..stores.audit import Revealing
 from ..stores.manifest import LoadKey
 from ..stores.states import Domain
+from .anonymity import Decided
 from .pipeline import Timings
 
 
@@ -26,8 +26,7 @@ class Load:
     :param versioned: the source has a version of its own, so that the same one means the same rows.
     :param before_commit: called when all rows are there, and the last word is not yet said.
     :param progress: words for the log, of a number of rows.
-    :param anonymity: what the target is said to have after it; a target that can looks.
-    :param missed_by: what of it is not met by the classes that the target holds, in words.
+    :param decided: which anonymity the target is said to have after it; a target that can looks.
     """
 
     contract: Contract
@@ -41,8 +40,7 @@ class Load:
     progress: Callable[[int], str]
     timings: Timings = field(default_factory=Timings)
     before_commit: Callable[[], None] = lambda: None
-    anonymity: AnonymityReport | None = None
-    missed_by: Callable[[Iterator[tuple[Mapping[str, Any], Any]]], str] = lambda held: ""
+    decided: Decided | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,7 +260,7 @@ class _OpenTable:
                 if not create_table.exists(self._connection, self._table):
                     self._make_table()
                     log.info("made the table %s, as its contract says", self.name)
-            if load.anonymity is not None or self._mode == "replace":
+            if load.decided is not None or self._mode == "replace":
                 # Before all other locks. A replacement that took away what this load has counted on would be seen by neither.
                 manifest.lock(self._connection, load.key.target)
             states.hold_domains(self._connection, load.columns, besides=self._besides)
@@ -294,14 +294,14 @@ class _OpenTable:
 
         k is PostgreSQL's own count; l and t are calculated anew from its classes.
         """
-        told = load.anonymity
-        if told is None:
+        if load.decided is None:
             return
+        told = load.decided.report
         k = int(told.required["k"])
         small = classes.smaller_than(self._connection, self._table, told.quasi_identifiers, k)
         missed = f"{small:,} classes have less than {k} rows" if small else ""
         if not missed and told.sensitive:
-            missed = load.missed_by(self._classes([*told.quasi_identifiers, *told.sensitive]))
+            missed = load.decided.missed_by(self._classes([*told.quasi_identifiers, *told.sensitive]))
         if missed:
             raise StoreUnavailable(
                 f"{self.name}: {missed}, since it was changed after they were counted, or takes values for equal that the source writes differently; "
