@@ -20,7 +20,7 @@ from ..connections import resolve_connections
 from ..log_masking import mask_at_the_source
 from ..vault.session_names import role_session_name
 from .observations import OBSERVED
-from .watching import watch
+from .watching.install import watch
 
 log = logging.getLogger(__name__)
 

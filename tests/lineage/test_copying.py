@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_secure_provider.lineage.copying import Copied, copied
+from airflow_secure_provider.lineage.watching.copying import Copied, copied
 
 
 @pytest.mark.parametrize(

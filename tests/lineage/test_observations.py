@@ -96,7 +96,7 @@ def test_a_declaration_is_held_against_what_this_store_would_show(
 SCRIPT = """
 import json, os, sys
 from airflow_secure_provider.lineage.observations import OBSERVED
-from airflow_secure_provider.lineage.watching import watch
+from airflow_secure_provider.lineage.watching.install import watch
 watch()
 watch()
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -162,7 +162,7 @@ def test_hooks_of_stock_operators(aws: Aws, postgres: Postgres, tmp_path: Path) 
 @pytest.mark.parametrize("mode", ["require", "disable"])
 def test_a_connection_that_proves_little(postgres: Postgres, mode: str) -> None:
     from airflow_secure_provider.lineage.observations import OBSERVED
-    from airflow_secure_provider.lineage.watching_databases import look_at_connection
+    from airflow_secure_provider.lineage.watching.databases import look_at_connection
 
     OBSERVED.clear()
 
@@ -202,7 +202,7 @@ def test_the_tables_of_a_database_come_over_its_connection() -> None:
 
 
 HOOKS = """
-from airflow_secure_provider.lineage.watching import watch
+from airflow_secure_provider.lineage.watching.install import watch
 watch()
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 made = []

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from airflow_secure_provider.lineage.watching_azure import _stores
+from airflow_secure_provider.lineage.watching.azure import _stores
 from sandbox.ca import Authority
 from sandbox.environment import REPOSITORY, clean_environment
 from tests.tls_server import TlsServer
@@ -24,7 +24,7 @@ SCRIPT = """
 import json, sys
 url, plain_url, ca = sys.argv[1:]
 from airflow_secure_provider.lineage.observations import OBSERVED
-from airflow_secure_provider.lineage.watching import watch
+from airflow_secure_provider.lineage.watching.install import watch
 from azure.storage.blob import BlobServiceClient, CustomerProvidedEncryptionKey
 watch()
 key = "a2V5" * 4  # of the account; never in what is seen
@@ -62,7 +62,7 @@ for name, where, verify in (("loose", url, False), ("plain", plain_url, True)):
     connected(where, verify, name).upload_blob("x.csv", b"x")
     found[name] = OBSERVED.facet(f"wasbs://{name}@account", "x.csv")
 
-from airflow_secure_provider.lineage import watching_azure
+from airflow_secure_provider.lineage.watching import azure as watching_azure
 def broken(*_):
     raise RuntimeError("of the watching")
 watching_azure.how_it_came = watching_azure._stores = broken

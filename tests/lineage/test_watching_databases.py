@@ -20,7 +20,7 @@ from tests.tls_server import TlsServer
 # A hook as of another provider, which is imported after the watching has begun; its driver keeps its socket as redshift_connector does.
 SCRIPT = """
 import json, socket, ssl, sys
-from airflow_secure_provider.lineage.watching import watch
+from airflow_secure_provider.lineage.watching.install import watch
 from airflow_secure_provider.lineage.observations import OBSERVED
 host, port, ca, how = sys.argv[1:]
 watch()

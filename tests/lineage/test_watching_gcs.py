@@ -25,9 +25,9 @@ SCRIPT = """
 import json, sys
 url, plain_url, ca, key = sys.argv[1:]
 from airflow_secure_provider.lineage.observations import OBSERVED
-from airflow_secure_provider.lineage.watching import watch
+from airflow_secure_provider.lineage.watching.install import watch
 watch()
-assert not {"google.auth", "google.cloud.storage", "airflow_secure_provider.lineage.watching_gcs"} & set(sys.modules)
+assert not {"google.auth", "google.cloud.storage", "airflow_secure_provider.lineage.watching.gcs"} & set(sys.modules)
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
@@ -72,7 +72,7 @@ for name, place, verify in (("loose", url, False), ("plain", plain_url, True)):
     connected(place, verify, name)[1].blob("kms.csv", kms_key_name=key).upload_from_string(b"x")
     found[name] = OBSERVED.facet(f"gs://{name}", "kms.csv")
 
-from airflow_secure_provider.lineage import watching_gcs
+from airflow_secure_provider.lineage.watching import gcs as watching_gcs
 def broken(*_):
     raise RuntimeError("of the watching")
 watching_gcs.how_it_came = watching_gcs._named = watching_gcs.at_rest = broken

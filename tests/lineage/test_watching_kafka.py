@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from airflow_secure_provider.lineage.watching_kafka import in_transit, namespaces
+from airflow_secure_provider.lineage.watching.kafka import in_transit, namespaces
 from sandbox.ca import Authority
 from sandbox.environment import REPOSITORY, clean_environment
 from tests.lineage.kafka_cluster import Cluster, TlsGate
@@ -22,9 +22,9 @@ LIBRARY = 0x020600FF
 SCRIPT = """
 import json, logging, sys
 ca, when, places = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-from airflow_secure_provider.lineage import watching_kafka
+from airflow_secure_provider.lineage.watching import kafka as watching_kafka
 from airflow_secure_provider.lineage.observations import OBSERVED
-from airflow_secure_provider.lineage.watching import watch
+from airflow_secure_provider.lineage.watching.install import watch
 if when == "early":
     watch()
 assert "confluent_kafka" not in sys.modules

@@ -10,10 +10,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import wrapt
 
-from ..model import AtRest, Evidence
+from ...model import AtRest, Evidence
+from ..observations import OBSERVED
 from .harmless import harmless
-from .observations import OBSERVED
-from .watching_requests import attend, how_it_came
+from .sessions import attend, how_it_came
 
 # What the SDK of blobs calls itself; queues, files and logins go by the same transport.
 _SDK = "storage-blob/"

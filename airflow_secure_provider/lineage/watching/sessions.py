@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..model import InTransit
-from ..stores.tls import transport_of
+from ...model import InTransit
+from ...stores.tls import transport_of
 
 Look = Callable[..., None]
 

@@ -14,10 +14,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import wrapt
 
-from ..model import AtRest, Evidence, InTransit
+from ...model import AtRest, Evidence, InTransit
+from ..observations import OBSERVED
 from .harmless import harmless
-from .observations import OBSERVED
-from .watching_requests import attend, how_it_came
+from .sessions import attend, how_it_came
 
 _OBJECT = re.compile(
     r"/storage/v1/b/(?P<bucket>[^/]+)/o"

@@ -1,25 +1,18 @@
-"""Watches the hooks of stock operators in a task's own process: S3 through botocore, databases through their hooks, others through
-their SDKs.
-
-Nothing here may fail a task, or send a request or a statement of its own.
-"""
+"""Watches S3: what botocore asks of it, as S3Hook does and all that is made of boto3."""
 
 from __future__ import annotations
 
-import functools
 import logging
 from typing import Any
 
 import wrapt
 
-from ..model import Evidence
-from ..stores.s3 import observed
-from ..stores.s3_writing import connection_of
-from ..stores.tls import transport_of
-from .copying import watch_copies
+from ...model import Evidence
+from ...stores.s3 import observed
+from ...stores.s3_writing import connection_of
+from ...stores.tls import transport_of
+from ..observations import OBSERVED
 from .harmless import harmless
-from .observations import OBSERVED
-from .watching_databases import watch_databases
 
 log = logging.getLogger(__name__)
 
@@ -30,32 +23,14 @@ _TELLING = frozenset(
 _MAKING = frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload"})
 _CONTEXT = "secure_provider"
 
-# Of most tasks none is imported, and then what watches it is not either.
-_SDKS = {
-    "google.cloud.storage": "watching_gcs:watch_gcs",
-    "azure.storage.blob": "watching_azure:watch_azure",
-    # All classes of confluent_kafka are made of two, which it takes from here.
-    "confluent_kafka.cimpl": "watching_kafka:watch_kafka",
-}
-_installed = False
 
-
-def watch() -> None:
-    """From now on, in this process and its forks; once."""
-    global _installed
-    if _installed:
-        return
-    _installed = True
-    OBSERVED.declared = _declared
-    wrapt.register_post_import_hook(_watch_s3, "botocore.handlers")
-    watch_databases()
-    watch_copies()
-    for sdk, watcher in _SDKS.items():
-        wrapt.register_post_import_hook(f"{__package__}.{watcher}", sdk)
+def watch_s3() -> None:
+    """From now on in this process and its forks, once the task imports botocore."""
+    wrapt.register_post_import_hook(_watch_handlers, "botocore.handlers")
 
 
 @harmless
-def _watch_s3(handlers: Any) -> None:
+def _watch_handlers(handlers: Any) -> None:
     # Every session that is made from now on has them.
     handlers.BUILTIN_HANDLERS += [
         ("before-parameter-build.s3", _remember_names),
@@ -84,17 +59,3 @@ def _look_at_answer(http_response: Any, parsed: Any, model: Any, context: Any, *
                 OBSERVED.wrote(f"s3://{bucket}", name)
     except Exception as error:  # noqa: BLE001 (a task must not fail by being watched)
         log.debug("an answer of S3 was not looked at: %s", type(error).__name__)
-
-
-@functools.cache
-def _declared() -> dict[str, Any]:
-    from airflow.sdk.configuration import conf
-
-    from ..errors import ConfigurationError
-    from .declarations import declarations
-
-    try:
-        return declarations(conf.get("secure_provider", "declared_at_rest", fallback="") or "{}")
-    except ConfigurationError as error:
-        log.warning("%s", error)
-        return {}

@@ -11,10 +11,10 @@ from typing import Any
 
 import wrapt
 
-from ..model import Evidence, InTransit
-from ..stores.tls import transport_of
+from ...model import Evidence, InTransit
+from ...stores.tls import transport_of
+from ..observations import OBSERVED
 from .harmless import harmless
-from .observations import OBSERVED
 
 log = logging.getLogger(__name__)
 

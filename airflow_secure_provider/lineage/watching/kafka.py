@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..model import Evidence, InTransit
+from ...model import Evidence, InTransit
+from ..observations import OBSERVED
 from .harmless import harmless
-from .observations import OBSERVED
 
 _PORT = "9092"
 # librdkafka 2.0: before, names of servers were not checked unless one asked for it.
